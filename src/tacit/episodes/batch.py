@@ -1,0 +1,72 @@
+"""A padded batch of choices as vectors: the one input of encoders and preference models."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tacit.errors import ChoiceError
+
+__all__ = ["ChoiceBatch"]
+
+
+@dataclass(frozen=True)
+class ChoiceBatch:
+    """Some choices of some users, as item vectors.
+
+    Shapes:
+        vectors: Float[users choices slots dim], best first; anything finite in padding.
+        rank: Int64[users choices slots], 0 = best, equal = tie, -1 = padding slot.
+        weight: Float[users choices], 0 = padding choice.
+        timestamp: Float64[users choices] seconds, NaN where unknown; None when nobody has one.
+        keys: per user, the stable key of each real choice; None where choices have no texts.
+    """
+
+    vectors: Tensor
+    rank: Tensor
+    weight: Tensor
+    timestamp: Tensor | None = None
+    keys: tuple[tuple[str, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 4 or self.rank.shape != self.vectors.shape[:3] or self.weight.shape != self.rank.shape[:2]:
+            raise ChoiceError(
+                "expected vectors [users choices slots dim], rank [users choices slots], weight [users choices]; found "
+                f"{tuple(self.vectors.shape)}, {tuple(self.rank.shape)}, {tuple(self.weight.shape)}"
+            )
+
+    @classmethod
+    def pairs(cls, chosen: Tensor, rejected: Tensor) -> "ChoiceBatch":
+        """Plain pairs from two tensors Float[users choices dim]."""
+        vectors = torch.stack([chosen, rejected], dim=2)
+        rank = torch.tensor([0, 1]).expand(*vectors.shape[:2], 2)
+        return cls(vectors, rank, vectors.new_ones(vectors.shape[:2]))
+
+    @classmethod
+    def empty(cls, users: int, dim: int) -> "ChoiceBatch":
+        """No choices at all: what a new user brings."""
+        return cls(torch.zeros(users, 0, 2, dim), torch.zeros(users, 0, 2, dtype=torch.int64), torch.zeros(users, 0))
+
+    @property
+    def n_users(self) -> int:
+        return self.vectors.shape[0]
+
+    @property
+    def n_choices(self) -> int:
+        return self.vectors.shape[1]
+
+    def first(self, k: int) -> "ChoiceBatch":
+        """The first `k` choice positions of every user: nested contexts."""
+        keys = None if self.keys is None else tuple(ks[:k] for ks in self.keys)
+        time = None if self.timestamp is None else self.timestamp[:, :k]
+        return ChoiceBatch(self.vectors[:, :k], self.rank[:, :k], self.weight[:, :k], time, keys)
+
+    def of_users(self, users: Tensor) -> "ChoiceBatch":
+        """The rows of `users` (Int64[chosen]), in that order."""
+        keys = None if self.keys is None else tuple(self.keys[u] for u in users.tolist())
+        time = None if self.timestamp is None else self.timestamp[users]
+        return ChoiceBatch(self.vectors[users], self.rank[users], self.weight[users], time, keys)
+
+    def with_vectors(self, vectors: Tensor) -> "ChoiceBatch":
+        """The same choices over transformed item vectors."""
+        return replace(self, vectors=vectors)
