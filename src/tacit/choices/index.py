@@ -68,6 +68,7 @@ class ChoiceIndex:
 
     @property
     def n_users(self) -> int:
+        """Number of users, those without a choice included."""
         return len(self.offsets) - 1
 
     @property

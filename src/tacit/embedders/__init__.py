@@ -1,0 +1,24 @@
+"""Embedders turn items into vectors; the ItemStore keeps every unique item's vector once."""
+
+from tacit.embedders.collisions import MAX_COLLIDING_SHARE, CollisionCheck
+from tacit.embedders.embedder import Embedder, Item, SuppliedVectors
+from tacit.embedders.hashing import HashEmbedder
+from tacit.embedders.pooling import Pooling
+from tacit.embedders.registry import DEFAULT_EMBEDDER, resolve_embedder
+from tacit.embedders.store import ItemStore, Progress
+from tacit.embedders.table import embed_table
+
+__all__ = [
+    "DEFAULT_EMBEDDER",
+    "MAX_COLLIDING_SHARE",
+    "CollisionCheck",
+    "Embedder",
+    "HashEmbedder",
+    "Item",
+    "ItemStore",
+    "Pooling",
+    "Progress",
+    "SuppliedVectors",
+    "embed_table",
+    "resolve_embedder",
+]

@@ -1,0 +1,9 @@
+"""Encoders: from choices to a posterior over the user's latent z, and the states users are kept as."""
+
+from tacit.encoders.additive import AdditiveEncoder
+from tacit.encoders.attention import AttentionEncoder
+from tacit.encoders.encoder import Encoder
+from tacit.encoders.posterior import LatentPosterior
+from tacit.encoders.state import UserStates
+
+__all__ = ["AdditiveEncoder", "AttentionEncoder", "Encoder", "LatentPosterior", "UserStates"]

@@ -29,7 +29,11 @@ class ChoiceBatch:
     keys: tuple[tuple[str, ...], ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.vectors.ndim != 4 or self.rank.shape != self.vectors.shape[:3] or self.weight.shape != self.rank.shape[:2]:
+        if (
+            self.vectors.ndim != 4
+            or self.rank.shape != self.vectors.shape[:3]
+            or self.weight.shape != self.rank.shape[:2]
+        ):
             raise ChoiceError(
                 "expected vectors [users choices slots dim], rank [users choices slots], weight [users choices]; found "
                 f"{tuple(self.vectors.shape)}, {tuple(self.rank.shape)}, {tuple(self.weight.shape)}"
@@ -49,10 +53,12 @@ class ChoiceBatch:
 
     @property
     def n_users(self) -> int:
+        """Users in the batch."""
         return self.vectors.shape[0]
 
     @property
     def n_choices(self) -> int:
+        """Choice positions per user, padding included."""
         return self.vectors.shape[1]
 
     def first(self, k: int) -> "ChoiceBatch":
@@ -66,6 +72,17 @@ class ChoiceBatch:
         keys = None if self.keys is None else tuple(self.keys[u] for u in users.tolist())
         time = None if self.timestamp is None else self.timestamp[users]
         return ChoiceBatch(self.vectors[users], self.rank[users], self.weight[users], time, keys)
+
+    def to(self, device: torch.device | str) -> "ChoiceBatch":
+        """The same choices on another device."""
+        time = None if self.timestamp is None else self.timestamp.to(device)
+        return replace(
+            self,
+            vectors=self.vectors.to(device),
+            rank=self.rank.to(device),
+            weight=self.weight.to(device),
+            timestamp=time,
+        )
 
     def with_vectors(self, vectors: Tensor) -> "ChoiceBatch":
         """The same choices over transformed item vectors."""

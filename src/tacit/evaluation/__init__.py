@@ -1,0 +1,37 @@
+"""Evaluation: episodes that cannot leak, metrics per user, intervals over users, controls beside every result."""
+
+from tacit.evaluation.bootstrap import calibration_intervals, mean_intervals, paired_intervals
+from tacit.evaluation.episodes import EvaluationEpisodes, ItemVectors, TargetGroups, TargetPairs, evaluation_episodes
+from tacit.evaluation.evaluate import compare, evaluate
+from tacit.evaluation.metrics import Calibration, accuracy, brier, calibration, mean_over_users, nll, worst_decile
+from tacit.evaluation.plots import plot_accuracy, plot_reliability
+from tacit.evaluation.predictions import Predictions, derangement, predict
+from tacit.evaluation.report import Reliability, Report, Summary
+
+__all__ = [
+    "Calibration",
+    "EvaluationEpisodes",
+    "ItemVectors",
+    "Predictions",
+    "Reliability",
+    "Report",
+    "Summary",
+    "TargetGroups",
+    "TargetPairs",
+    "accuracy",
+    "brier",
+    "calibration",
+    "calibration_intervals",
+    "compare",
+    "derangement",
+    "evaluate",
+    "evaluation_episodes",
+    "mean_intervals",
+    "mean_over_users",
+    "nll",
+    "paired_intervals",
+    "plot_accuracy",
+    "plot_reliability",
+    "predict",
+    "worst_decile",
+]

@@ -1,0 +1,21 @@
+"""Reward models: heads, the network, training, saving, and the `PreferenceModel` contract."""
+
+from tacit.rewards.config import RewardConfig
+from tacit.rewards.fit import fit_reward
+from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
+from tacit.rewards.hub import push_to_hub
+from tacit.rewards.model import EmbedderReference, RewardModel
+from tacit.rewards.protocol import Explanation, PreferenceModel
+
+__all__ = [
+    "BilinearHead",
+    "EmbedderReference",
+    "Explanation",
+    "MLPHead",
+    "PreferenceModel",
+    "RewardConfig",
+    "RewardHead",
+    "RewardModel",
+    "fit_reward",
+    "push_to_hub",
+]

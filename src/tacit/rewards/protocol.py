@@ -45,7 +45,8 @@ class PreferenceModel(Protocol[State]):
 
     def prefer(self, state: State, a: Tensor, b: Tensor) -> Tensor:
         """P(a chosen over b), averaged over the posterior: Float[users pairs] for Float[users pairs dim] (or
-        Float[pairs dim], shared by all users). `prefer(a, b) + prefer(b, a)` = 1 minus the tie mass."""
+        Float[pairs dim], shared by all users). `prefer(a, b) + prefer(b, a)` = 1 minus the tie mass.
+        """
         ...
 
     def explain(self, state: State, items: Tensor) -> list[Explanation]:

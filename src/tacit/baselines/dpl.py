@@ -1,0 +1,113 @@
+"""DPL (distributional preference learning): an item's reward is a Gaussian, disagreement shows as variance.
+
+r(y) ~ N(m(y), s(y)^2) and P(w over l) = Phi((m_w - m_l) / sqrt(s_w^2 + s_l^2)). It models that users disagree without
+asking who disagrees, so it cannot adapt. Source: Siththaranjan et al., 2024 (arXiv 2312.08358), mean-variance variant.
+Deviations: the Gaussian link by default (`link="dpl"` is the published logistic one); (m, s), free up to a common
+scale, are fixed by mean s = 1 over training items.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tacit.choices.index import ChoiceIndex
+from tacit.encoders.encoder import mlp
+from tacit.encoders.posterior import LatentPosterior
+from tacit.episodes.batch import ChoiceBatch
+from tacit.errors import ChoiceError
+from tacit.likelihoods import mean_variance
+from tacit.rewards.config import RewardConfig
+from tacit.rewards.fit import fit_reward
+from tacit.rewards.heads import RewardHead
+from tacit.rewards.model import RewardModel
+from tacit.rewards.network import RewardNetwork
+
+__all__ = ["DPL", "PublishedDPL", "fit_dpl"]
+
+
+class MeanVarianceHead(RewardHead):
+    """m(y) and s(y) from one MLP; as a reward head it scores by m."""
+
+    linear: ClassVar[bool] = True
+    unit: Tensor
+
+    def __init__(self, dim: int, *, hidden: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        self.net = mlp([dim, *hidden, 2], dropout=dropout)
+        self.register_buffer("unit", torch.ones(()))
+
+    def distribution(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """M and s, each Float[... items] for items Float[... items dim]."""
+        mean, raw = self.net(items).unbind(-1)
+        return mean / self.unit, raw.clamp(-8, 8).exp() / self.unit
+
+    def forward(self, items: Tensor, z: Tensor) -> Tensor:
+        """The mean, whoever asks: Float[... users items]."""
+        mean, _ = self.distribution(items)
+        return mean.expand(*z.shape[:-1], items.shape[-2])
+
+
+class MeanVarianceNetwork(RewardNetwork):
+    """The pooled network with the mean-variance likelihood."""
+
+    link: ClassVar[mean_variance.Link] = "normal"
+    head: MeanVarianceHead
+
+    def __init__(self, dim: int, config: RewardConfig) -> None:
+        if config.encoder != "none" or config.ties:
+            raise ChoiceError("DPL is a pooled model of strict pairs; leave out ties, or use the pooled BTL")
+        super().__init__(dim, config)
+        self.head = MeanVarianceHead(dim, hidden=config.head_hidden, dropout=config.dropout)
+
+    def log_prob(self, choices: ChoiceBatch, z: Tensor) -> Tensor:
+        """Log p of strict pairs: Float[samples users choices]."""
+        if choices.vectors.shape[2] != 2:
+            raise ChoiceError("DPL is a model of pairs; leave out rankings, or use the pooled BTL")
+        mean, scale = self.head.distribution(choices.vectors)
+        value = mean_variance.log_prob(mean[..., 0], scale[..., 0], mean[..., 1], scale[..., 1], link=self.link)
+        return value.expand(z.shape[0], *value.shape)
+
+    def preference(self, posterior: LatentPosterior, a: Tensor, b: Tensor, *, temperature: float = 1.0) -> Tensor:
+        """P(a preferred to b): Float[users pairs], the same for every user; both spreads grow with the temperature."""
+        (ma, sa), (mb, sb) = self.head.distribution(a), self.head.distribution(b)
+        p = mean_variance.log_prob(ma, temperature * sa, mb, temperature * sb, link=self.link).exp()
+        return p.expand(posterior.mean.shape[0], a.shape[-2])
+
+    def settle(self, items: Tensor) -> None:
+        """Fix the common scale: mean s = 1 over the training items."""
+        self.head.unit.mul_(self.head.distribution(items)[1].mean())
+
+
+class PublishedMeanVarianceNetwork(MeanVarianceNetwork):
+    """The same with the published logistic link."""
+
+    link: ClassVar[mean_variance.Link] = "dpl"
+
+
+class DPL(RewardModel):
+    """The mean-variance model as a `PreferenceModel` (users change nothing)."""
+
+    name: ClassVar[str] = "dpl"
+    network_class: ClassVar[type[RewardNetwork]] = MeanVarianceNetwork
+
+
+class PublishedDPL(DPL):
+    """With the published link -softplus(-sqrt(2 pi) u)."""
+
+    name: ClassVar[str] = "dpl_published"
+    network_class: ClassVar[type[RewardNetwork]] = PublishedMeanVarianceNetwork
+
+
+def fit_dpl(
+    choices: ChoiceIndex,
+    vectors: Tensor,
+    *,
+    config: RewardConfig | None = None,
+    link: mean_variance.Link = "normal",
+    **settings: Any,
+) -> DPL:
+    """`fit_reward` with the mean-variance likelihood; `settings` are its other arguments."""
+    pooled = (config or RewardConfig()).model_copy(update={"encoder": "none"})
+    kind = DPL if link == "normal" else PublishedDPL
+    return fit_reward(choices, vectors, config=pooled, model_class=kind, **{"name": kind.name, **settings})

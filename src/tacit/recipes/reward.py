@@ -1,0 +1,168 @@
+"""From a table of preferences to a trained reward model with its pooled control, resumable and all-or-nothing."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit.baselines.pooled import PooledBTL, fit_pooled
+from tacit.choices.index import ChoiceIndex
+from tacit.choices.splits import split_groups, split_users
+from tacit.choices.table import ChoiceTable
+from tacit.embedders import Embedder
+from tacit.errors import ChoiceError
+from tacit.files import atomic_folder
+from tacit.recipes.items import reference
+from tacit.rewards.config import RewardConfig
+from tacit.rewards.fit import fit_reward
+from tacit.rewards.model import RewardModel
+from tacit.rewards.seen import Seen
+from tacit.rewards.storage import write_model_files
+from tacit.training.config import TrainingConfig
+from tacit.training.loop import Event
+
+__all__ = ["MIN_USERS", "TrainedReward", "group_names", "train_reward", "training_parts"]
+
+logger = logging.getLogger(__name__)
+
+MIN_USERS = 10
+HELD_OUT_USERS = 0.1
+HELD_OUT_GROUPS = 0.15
+MIN_GROUPS = 20
+
+
+@dataclass(frozen=True)
+class TrainedReward:
+    """A reward model and the pooled control trained with the same features, head, optimiser and budget."""
+
+    model: RewardModel
+    pooled: PooledBTL
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """Who and what trains, validates, and is held out for validation targets (all over the table's item numbers)."""
+
+    train: ChoiceIndex
+    validation: ChoiceIndex
+    target_groups: Tensor | None
+
+
+def train_reward(
+    table: ChoiceTable,
+    vectors: Tensor,
+    *,
+    embedder: Embedder | None = None,
+    config: RewardConfig | None = None,
+    training: TrainingConfig | None = None,
+    out: Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> TrainedReward:
+    """Train on the table's users (its `train` rows if it has a `split` column) and save to `out`.
+
+    A tenth of the users validate; where there are prompts enough, a share of those is kept from training too, so that
+    early stopping looks at new users on new prompts. While it runs, everything lives in `<out>.partial`, from where a
+    killed run resumes on the same trajectory; `out` appears when all of it is complete.
+
+    Args:
+        table: the choices.
+        vectors: Float[items dim] by the table's item numbers, from `item_vectors`.
+        embedder: what made the vectors; remembered by the model.
+        config, training: architecture and optimisation.
+        out: folder for the model (with the control under `pooled/`), or None to keep both in memory.
+        on_event: receives the training events of both runs.
+
+    Raises:
+        ChoiceError: fewer than ten users, or too few choices to form episodes.
+    """
+    training = training or TrainingConfig()
+    parts = training_parts(table, training.seed)
+    partial = None if out is None else out.with_name(out.name + ".partial")
+    names = group_names(table)
+    groups = parts.train.group[parts.train.rank >= 0].unique().tolist()
+    users = torch.cat([parts.train.user.unique(), parts.validation.user.unique()])
+    ids = table.users.take(users.unique().numpy())
+    seen = Seen.of(ids.to_pylist(), [names(g) for g in groups], salt=f"{training.seed:x}-{len(table)}")
+    fits = {}
+    for name, fit in (("reward", fit_reward), ("pooled", fit_pooled)):
+        fits[name] = fit(
+            parts.train,
+            vectors,
+            validation=parts.validation,
+            target_groups=parts.target_groups,
+            config=config,
+            training=training,
+            embedder=None if embedder is None else reference(embedder),
+            seen=seen,
+            name=name,
+            folder=None if partial is None else partial / name,
+            on_event=on_event,
+        )
+    trained = TrainedReward(fits["reward"], fits["pooled"])
+    if out is not None and partial is not None:
+        with atomic_folder(out) as folder:
+            write_model_files(trained.model, folder)
+            (folder / "pooled").mkdir()
+            write_model_files(trained.pooled, folder / "pooled")
+            lines = [(partial / name / "metrics.jsonl").read_text() for name in fits]
+            (folder / "metrics.jsonl").write_text("".join(lines))
+        shutil.rmtree(partial)
+    return trained
+
+
+def training_parts(table: ChoiceTable, seed: int) -> TrainingParts:
+    """Divide a table for training: by its `split` column where it has one, else by hashes of user and group."""
+    if table.split is not None and "train" in table.split_names:
+        train_rows = table.split == table.split_names.index("train")
+        if "validation" in table.split_names:
+            validation_rows = table.split == table.split_names.index("validation")
+            return TrainingParts(table.select(train_rows).index(), table.select(validation_rows).index(), None)
+        table = table.select(train_rows)
+    index = table.index()
+    active = index.user.unique()
+    if len(active) < MIN_USERS:
+        raise ChoiceError(
+            f"{table.source}: {len(active)} users; at least {MIN_USERS} are needed to train on some and validate on others"
+        )
+    ids = table.users.take(active.numpy()).to_pylist()
+    share = max(HELD_OUT_USERS, 3 / len(active))
+    kept, held = (active[part] for part in split_users(ids, (1 - share, share), seed=seed))
+    while len(held) < 2:
+        kept, held = kept[:-1], torch.cat([held, kept[-1:]])
+    chosen = torch.zeros(index.n_users, dtype=torch.bool)
+    chosen[held] = True
+    train, validation = index.select(~chosen[index.user]), index.select(chosen[index.user])
+    used = train.group[train.rank >= 0].unique()
+    if len(used) < MIN_GROUPS:
+        logger.info(
+            "%s: %d prompts are too few to hold some out; validation is on new users only", table.source, len(used)
+        )
+        return TrainingParts(train, validation, None)
+    _, held_groups = split_groups(
+        table,
+        (1 - HELD_OUT_GROUPS, HELD_OUT_GROUPS),
+        seed=seed,
+        by="item" if int(used.min()) >= table.n_prompts else "prompt",
+    )
+    target = torch.zeros(table.n_prompts + table.n_items, dtype=torch.bool)
+    target[held_groups] = True
+    if int(used.min()) < table.n_prompts:  # users who saw one prompt only are grouped by item: their items follow it
+        target[table.n_prompts :] = target[torch.from_numpy(table.item_prompt.astype(np.int64))]
+    inside = target[train.group].any(1)
+    return TrainingParts(train.select(~inside), validation, target)
+
+
+def group_names(table: ChoiceTable) -> Callable[[int], str]:
+    """The text a group goes by in `Seen`: its prompt, or prompt and response where a group is an item."""
+
+    def name(group: int) -> str:
+        if group < table.n_prompts:
+            return str(table.prompts[group].as_py())
+        return "\x1f".join(table.item(group - table.n_prompts))
+
+    return name

@@ -1,0 +1,37 @@
+"""What a reward network is made of."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["RewardConfig"]
+
+
+class RewardConfig(BaseModel):
+    """Architecture of a reward model; unknown keys are refused.
+
+    Attributes:
+        encoder: `additive` (default), `attention` (the paper's) or `none` (the pooled BTL: no user code at all).
+        variational: whether the encoder carries doubt; asking and stopping need it.
+        latent: size of z.
+        encoder_hidden: widths of the pair network's hidden layers.
+        refine: pass the additive posterior through a residual MLP.
+        head: `bilinear` (default) or `mlp` (the paper's).
+        head_hidden: widths of the head's hidden layers; empty makes a linear head.
+        dropout: in both networks, while training.
+        ties: learn Davidson's tie parameter; set by training when the data has ties.
+        half_life: seconds after which a choice counts half as evidence, or None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: Literal["additive", "attention", "none"] = "additive"
+    variational: bool = True
+    latent: int = Field(default=16, ge=1, le=4096)
+    encoder_hidden: tuple[int, ...] = (128, 128)
+    refine: bool = False
+    head: Literal["bilinear", "mlp"] = "bilinear"
+    head_hidden: tuple[int, ...] = (128,)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    ties: bool = False
+    half_life: float | None = Field(default=None, gt=0)

@@ -1,0 +1,68 @@
+"""Reward heads: r(item; z) from an item vector and a user's latent."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tacit.encoders.encoder import mlp
+
+__all__ = ["BilinearHead", "MLPHead", "RewardHead"]
+
+
+class RewardHead(nn.Module, ABC):
+    """Scores items for users.
+
+    Shapes of `forward(items, z)`: items Float[users items dim], or Float[items dim] shared by all users;
+    z Float[... users latent]; returns Float[... users items]. `linear` says that r is affine in z, so that a reward
+    difference under a Gaussian posterior is Gaussian too.
+    """
+
+    linear: ClassVar[bool]
+
+    @abstractmethod
+    def forward(self, items: Tensor, z: Tensor) -> Tensor:
+        """Rewards Float[... users items]."""
+
+
+class BilinearHead(RewardHead):
+    """r(y; z) = f(y) . z + b(y): scoring many users is one matrix product."""
+
+    linear: ClassVar[bool] = True
+
+    def __init__(self, dim: int, latent: int, *, hidden: tuple[int, ...] = (128,), dropout: float = 0.0) -> None:
+        super().__init__()
+        self.latent = latent
+        self.net = mlp([dim, *hidden, latent + 1], dropout=dropout)
+
+    def features(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """F Float[... items latent] and b Float[... items]."""
+        out = self.net(items)
+        return out[..., : self.latent], out[..., self.latent]
+
+    def forward(self, items: Tensor, z: Tensor) -> Tensor:
+        """Rewards Float[... users items]."""
+        f, b = self.features(items)
+        if items.ndim == 2:
+            return z @ f.T + b
+        return torch.einsum("uil,...ul->...ui", f, z) + b
+
+
+class MLPHead(RewardHead):
+    """The paper's head: an MLP on [item; z]. The first layer is split so that the item half is computed once."""
+
+    linear: ClassVar[bool] = False
+
+    def __init__(self, dim: int, latent: int, *, hidden: tuple[int, ...] = (128, 128), dropout: float = 0.0) -> None:
+        super().__init__()
+        first = hidden[0] if hidden else 64
+        self.item = nn.Linear(dim, first)
+        self.user = nn.Linear(latent, first, bias=False)
+        self.rest = mlp([first, *hidden[1:], 1], dropout=dropout)
+
+    def forward(self, items: Tensor, z: Tensor) -> Tensor:
+        """Rewards Float[... users items]."""
+        hidden = self.item(items) + self.user(z).unsqueeze(-2)
+        return self.rest(functional.gelu(hidden)).squeeze(-1)

@@ -1,0 +1,200 @@
+"""`RewardModel`: a reward that follows the user. NP-BTL as a `PreferenceModel`."""
+
+import hashlib
+from copy import deepcopy
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from tacit.encoders.posterior import LatentPosterior
+from tacit.encoders.state import UserStates
+from tacit.episodes.batch import ChoiceBatch
+from tacit.errors import ChoiceError, StateMismatchError
+from tacit.rewards.network import RewardNetwork
+from tacit.rewards.protocol import Explanation
+from tacit.rewards.seen import Seen
+
+__all__ = ["EmbedderReference", "RewardModel"]
+
+
+@dataclass(frozen=True)
+class EmbedderReference:
+    """Which embedder made the item vectors: what to resolve it by, and the fingerprint it must have."""
+
+    spec: dict[str, Any]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """A trained encoder and head over raw item vectors.
+
+    Attributes:
+        network: the weights, on the CPU, in evaluation mode; treat as read-only.
+        temperature: divides rewards inside probabilities; fitted on validation users.
+        embedder: where item vectors come from, or None when vectors are supplied.
+        seen: training users and prompts.
+        notes: what training wants to be remembered (settings, validation numbers); plain JSON.
+    """
+
+    network: RewardNetwork
+    temperature: float = 1.0
+    embedder: EmbedderReference | None = None
+    seen: Seen = field(default_factory=Seen.nothing)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    name: ClassVar[str] = "np_btl"
+    network_class: ClassVar[type[RewardNetwork]] = RewardNetwork
+
+    def __post_init__(self) -> None:
+        exact = torch.nn.ModuleDict({"standardizer": self.network.standardizer, "encoder": self.network.encoder})
+        object.__setattr__(self, "_exact", deepcopy(exact).double().eval().requires_grad_(False))
+        object.__setattr__(self, "fingerprint", self._fingerprint())
+
+    fingerprint: str = field(init=False, repr=False)
+    """Of what user states depend on: encoder, standardisation, embedder."""
+
+    @property
+    def dim(self) -> int:
+        """Size of an item vector."""
+        return self.network.dim
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether posteriors carry doubt."""
+        return self.network.encoder.has_uncertainty
+
+    # -- users ---------------------------------------------------------------------------------------------------------
+
+    def prior(self, users: int = 1) -> UserStates:
+        """Users of whom nothing is known."""
+        encoder = self.network.encoder
+        return UserStates.prior(
+            users,
+            encoder.evidence_dim,
+            additive=encoder.additive,
+            fingerprint=self.fingerprint,
+            half_life=self.network.config.half_life,
+        )
+
+    def infer(self, choices: ChoiceBatch) -> UserStates:
+        """One state per user from raw choices, in one forward pass."""
+        return self.update(self.prior(choices.n_users), choices)
+
+    def update(self, state: UserStates, choices: ChoiceBatch) -> UserStates:
+        """The states after more choices: O(new choices), equal to `infer` on all of them to 1e-9."""
+        self._check(state)
+        return state.add(self.evidence(choices), choices.weight, choices.timestamp, choices.keys)
+
+    def forget(self, state: UserStates, choices: ChoiceBatch) -> UserStates:
+        """The states without these choices, equal to never having seen them to 1e-9."""
+        self._check(state)
+        return state.forget(self.evidence(choices), choices.weight, choices.timestamp, choices.keys)
+
+    @torch.no_grad()
+    def evidence(self, choices: ChoiceBatch) -> Tensor:
+        """Float64[users choices evidence]: double precision, so that batching cannot change a state's last digits."""
+        if choices.vectors.shape[-1] != self.dim:
+            raise ChoiceError(
+                f"choices have item vectors of size {choices.vectors.shape[-1]}, "
+                f"this model was trained on size {self.dim}"
+            )
+        exact: Any = self._exact  # type: ignore[attr-defined]
+        return exact["encoder"].evidence(choices.with_vectors(exact["standardizer"](choices.vectors.double())))
+
+    @torch.no_grad()
+    def posterior(self, state: UserStates) -> LatentPosterior:
+        """q(z | choices) as float32: mean Float[users latent], scale likewise or None."""
+        self._check(state)
+        exact: Any = self._exact  # type: ignore[attr-defined]
+        posterior = exact["encoder"].posterior(state.rows, state.weight)
+        scale = None if posterior.scale is None else posterior.scale.float()
+        return LatentPosterior(posterior.mean.float(), scale)
+
+    # -- items ---------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def score(self, state: UserStates, items: Tensor) -> Tensor:
+        """Reward at the posterior mean: Float[users items]."""
+        return self.network.head(self._items(items), self.posterior(state).mean)
+
+    @torch.no_grad()
+    def prefer(self, state: UserStates, a: Tensor, b: Tensor) -> Tensor:
+        """P(a chosen over b), posterior-averaged: Float[users pairs]."""
+        posterior = self.posterior(state)
+        return self.network.preference(posterior, self._items(a), self._items(b), temperature=self.temperature)
+
+    def explain(self, state: UserStates, items: Tensor) -> list[Explanation]:
+        """Per user, the items (Float[items dim]) whose reward moved most against the prior.
+
+        `shift` is the move of the centred reward (what matters is an item against the others), `doubt` its standard
+        deviation under the posterior (None for a deterministic encoder).
+        """
+        with torch.no_grad():
+            posterior = self.posterior(state)
+            standard = self._items(items)
+            own = self._centred(standard, posterior.mean)
+            shift = own - self._centred(standard, self.posterior(self.prior(len(state))).mean)
+            doubt = None
+            if posterior.scale is not None:
+                draws = posterior.rsample(64, torch.Generator().manual_seed(0))
+                doubt = torch.stack([self._centred(standard, z) for z in draws]).std(0)
+        reports = []
+        for user in range(len(state)):
+            order = shift[user].abs().argsort(descending=True).tolist()
+            rows = [
+                {"index": i, "shift": shift[user, i].item(), "doubt": None if doubt is None else doubt[user, i].item()}
+                for i in order
+            ]
+            reports.append({"items": rows})
+        return reports
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write `config.json`, `model.safetensors` and a model card atomically."""
+        from tacit.rewards.storage import save_model
+
+        save_model(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> Self:
+        """Read a saved folder (or a hub repository by name) strictly.
+
+        Raises:
+            ModelFormatError: truncated, altered, of another version, with missing, extra or NaN weights.
+        """
+        from tacit.rewards.storage import load_model
+
+        return load_model(cls, folder)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _items(self, items: Tensor) -> Tensor:
+        if items.shape[-1] != self.dim:
+            raise ChoiceError(f"item vectors have size {items.shape[-1]}, this model was trained on size {self.dim}")
+        return self.network.standardizer(items.float())
+
+    def _centred(self, items: Tensor, z: Tensor) -> Tensor:
+        scores = self.network.head(items, z)
+        return scores - scores.mean(-1, keepdim=True)
+
+    def _check(self, state: UserStates) -> None:
+        if state.fingerprint != self.fingerprint:
+            raise StateMismatchError(
+                f"this user state was made by model {state.fingerprint}, "
+                f"not by this one ({self.fingerprint}); infer it again from the choices"
+            )
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=8)
+        config = self.network.config
+        digest.update(
+            config.model_dump_json(include={"encoder", "variational", "latent", "encoder_hidden", "refine"}).encode()
+        )
+        digest.update((self.embedder.fingerprint if self.embedder else "").encode())
+        for part in (self.network.standardizer, self.network.encoder):
+            for key, value in sorted(part.state_dict().items()):
+                digest.update(key.encode() + value.numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,103 @@
+"""The trainable part of a reward model: encoder, head, item standardisation, tie parameter."""
+
+import torch
+from torch import Tensor, nn
+
+from tacit.encoders.additive import AdditiveEncoder
+from tacit.encoders.attention import AttentionEncoder
+from tacit.encoders.encoder import Encoder
+from tacit.encoders.null import NullEncoder
+from tacit.encoders.posterior import LatentPosterior
+from tacit.episodes.batch import ChoiceBatch
+from tacit.episodes.sampler import Episode
+from tacit.likelihoods.choice import choice_log_prob
+from tacit.objectives.reward import elbo, nll, predictive
+from tacit.rewards.config import RewardConfig
+from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
+from tacit.rewards.predict import preference
+from tacit.training.config import ObjectiveConfig
+from tacit.training.loop import Trainable
+
+__all__ = ["RewardNetwork", "Standardizer"]
+
+
+class Standardizer(nn.Module):
+    """Zero mean and unit variance per dimension, fitted on training items and saved with the model."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    def fit(self, vectors: Tensor) -> None:
+        """Fit on Float[items dim]; dimensions that never vary are only centred."""
+        mean, std = vectors.mean(0), vectors.std(0, correction=0)
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(std > 1e-6 * std.max().clamp(min=1e-12), std, torch.ones_like(std)))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Standardised Float[... dim]."""
+        return (vectors - self.mean) / self.scale
+
+
+class RewardNetwork(Trainable):
+    """p(choice | z) with r(item; z) from the head and z from the encoder. Works on STANDARDISED vectors throughout."""
+
+    def __init__(self, dim: int, config: RewardConfig) -> None:
+        super().__init__()
+        self.dim, self.config = dim, config
+        self.standardizer = Standardizer(dim)
+        self.encoder = build_encoder(dim, config)
+        self.head = build_head(dim, self.encoder.latent, config)
+        self.log_nu = nn.Parameter(torch.zeros(())) if config.ties else None
+
+    def log_prob(self, choices: ChoiceBatch, z: Tensor) -> Tensor:
+        """Log p(choice | z): Float[samples users choices] for z Float[samples users latent]."""
+        users, count, slots, dim = choices.vectors.shape
+        scores = self.head(choices.vectors.reshape(users, count * slots, dim), z)
+        return choice_log_prob(scores.unflatten(-1, (count, slots)), choices.rank, self.log_nu)
+
+    def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
+        """The training objective of one episode: a scalar in nats per target."""
+        context, target = episode.context, episode.target
+        if objective.kind == "elbo" and self.encoder.has_uncertainty:
+            rows = self.encoder.evidence(context)
+            prior = self.encoder.posterior(rows, context.weight)
+            every = torch.cat([rows, self.encoder.evidence(target)], dim=1)
+            posterior = self.encoder.posterior(every, torch.cat([context.weight, target.weight], dim=1))
+            log_prob = self.log_prob(target, posterior.rsample(objective.samples, generator))
+            return elbo(log_prob, target.weight, posterior.kl(prior), beta=objective.beta)
+        posterior = self.encoder(context)
+        samples = objective.samples if posterior.scale is not None else 1
+        log_prob = self.log_prob(target, posterior.rsample(samples, generator))
+        return (nll if samples == 1 else predictive)(log_prob, target.weight)
+
+    def posterior(self, choices: ChoiceBatch) -> LatentPosterior:
+        """q(z | choices) of standardised choices."""
+        return self.encoder(choices)
+
+    def preference(self, posterior: LatentPosterior, a: Tensor, b: Tensor, *, temperature: float = 1.0) -> Tensor:
+        """P(a preferred to b) averaged over the posterior: Float[users pairs]."""
+        return preference(self.head, posterior, a, b, temperature=temperature, log_nu=self.log_nu)
+
+    def settle(self, items: Tensor) -> None:
+        """Called once after training with the standardised training items; fixes what the likelihood leaves free."""
+
+
+def build_encoder(dim: int, config: RewardConfig) -> Encoder:
+    """The encoder that `config` names."""
+    common = {"hidden": config.encoder_hidden, "variational": config.variational, "dropout": config.dropout}
+    if config.encoder == "none":
+        return NullEncoder()
+    if config.encoder == "attention":
+        return AttentionEncoder(dim, config.latent, **common)
+    return AdditiveEncoder(dim, config.latent, refine=config.refine, **common)
+
+
+def build_head(dim: int, latent: int, config: RewardConfig) -> RewardHead:
+    """The reward head that `config` names."""
+    kind = BilinearHead if config.head == "bilinear" else MLPHead
+    return kind(dim, latent, hidden=config.head_hidden, dropout=config.dropout)

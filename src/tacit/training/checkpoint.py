@@ -1,0 +1,100 @@
+"""Checkpoints: everything the next step depends on, written atomically, read strictly, without pickle.
+
+Episodes and noise are functions of (seed, step), so weights, optimiser moments and a few counters are the whole state.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tacit.errors import ModelFormatError
+from tacit.files import atomic_folder
+
+__all__ = ["Progress", "read_checkpoint", "read_progress", "write_checkpoint"]
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """Where a training run stands.
+
+    Attributes:
+        run: fingerprint of data, model and settings; a checkpoint of another run is refused.
+        step: optimiser steps done.
+        best_nll, best_step: the best validation so far.
+        worse: validations since then.
+        threads: CPU threads, kept over a resume because they change rounding.
+    """
+
+    run: str
+    step: int = 0
+    best_nll: float = float("inf")
+    best_step: int = 0
+    worse: int = 0
+    threads: int = 1
+
+
+def write_checkpoint(
+    folder: Path, network: nn.Module, best: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Replace `folder` with the state of this moment."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+    with atomic_folder(folder) as temporary:
+        save_file(
+            {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
+            temporary / "state.safetensors",
+        )
+        (temporary / "progress.json").write_text(json.dumps({"format": FORMAT, **asdict(progress)}))
+
+
+def read_progress(folder: Path) -> Progress:
+    """The counters alone, to decide whether a checkpoint belongs to this run."""
+    try:
+        raw = json.loads((folder / "progress.json").read_text())
+        if raw.pop("format") != FORMAT:
+            raise ValueError("another format")
+        return Progress(**raw)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelFormatError(
+            f"{folder}: the checkpoint is damaged ({error}); delete the folder to start again"
+        ) from None
+
+
+def read_checkpoint(
+    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]]:
+    """Load weights and moments in place; returns the progress and the best weights so far.
+
+    Raises:
+        ModelFormatError: missing, truncated or extra tensors.
+    """
+    progress = read_progress(folder)
+    try:
+        tensors = load_file(folder / "state.safetensors")
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        network.load_state_dict(parts["network"], strict=True)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            index, _, moment = name.partition(".")
+            moments.setdefault(int(index), {})[moment] = value
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelFormatError(
+            f"{folder}: the checkpoint is damaged ({reason}); delete the folder to start again"
+        ) from None
+    device = next(network.parameters()).device
+    return progress, {name: value.to(device) for name, value in parts["best"].items()}

@@ -1,0 +1,53 @@
+"""Is personalisation alive? A model can fit well while ignoring the user; these numbers tell."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tacit.encoders.posterior import LatentPosterior
+from tacit.episodes.batch import ChoiceBatch
+from tacit.episodes.sampler import Episode
+
+__all__ = ["Personalised", "collapse_report"]
+
+
+class Personalised(Protocol):
+    """The part of a network that the diagnostics look at."""
+
+    def posterior(self, choices: ChoiceBatch) -> LatentPosterior:
+        """q(z | choices)."""
+        ...
+
+    def log_prob(self, choices: ChoiceBatch, z: Tensor) -> Tensor:
+        """Log p(choice | z): Float[samples users choices]."""
+        ...
+
+
+@torch.no_grad()
+def collapse_report(network: Personalised, episode: Episode) -> dict[str, float]:
+    """How much users differ in z, in rewards, and whether the difference is theirs.
+
+    Returns:
+        active_units: latent dimensions whose posterior mean varies over users by more than 0.01 (Burda et al., 2016,
+            arXiv 1509.00519, section 5.2).
+        reward_change: mean |change| in nats of a target's log-likelihood when another user's z is put in.
+        swap_gain: nats per target by which a user's own z beats another user's; 0 where personalisation is inert.
+        swap_gain_error: its standard error over users.
+    """
+    z = network.posterior(episode.context).mean
+    weight = episode.target.weight
+    own = network.log_prob(episode.target, z.unsqueeze(0))[0]
+    other = network.log_prob(episode.target, z.roll(1, dims=0).unsqueeze(0))[0]
+    total = weight.sum(-1)
+    present = total > 0
+    gain = (((own - other) * weight).sum(-1) / total.clamp(min=1e-9))[present]
+    change = (((own - other).abs() * weight).sum(-1) / total.clamp(min=1e-9))[present]
+    if len(gain) < 2:
+        return {"active_units": 0.0, "reward_change": 0.0, "swap_gain": 0.0, "swap_gain_error": 0.0}
+    return {
+        "active_units": float((z.var(0) > 0.01).sum()),
+        "reward_change": change.mean().item(),
+        "swap_gain": gain.mean().item(),
+        "swap_gain_error": (gain.std() / len(gain) ** 0.5).item(),
+    }

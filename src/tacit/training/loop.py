@@ -1,0 +1,213 @@
+"""The training loop: steps, schedule, validation, early stop, checkpoints, metrics. It holds no maths of the model."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tacit.episodes.hashing import step_generator
+from tacit.episodes.sampler import Episode, EpisodeSampler
+from tacit.errors import ConfigError, ModelFormatError
+from tacit.training.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
+from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.training.hardware import Hardware, choose_hardware, cpu_threads
+from tacit.training.schedule import warmup_cosine
+
+__all__ = ["Event", "Trainable", "TrainingResult", "train"]
+
+logger = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+"""What a run emits: `{"event": "start" | "step" | "validation" | "end", "name", "step", "steps", ...numbers}`."""
+
+
+class Trainable(nn.Module):
+    """A network that can say how badly it fits an episode."""
+
+    def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
+        """Scalar loss of one episode, in nats per target."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run went: steps done, the best validation and its step, seconds, and the hardware it chose."""
+
+    steps: int
+    best_step: int
+    best: dict[str, float]
+    seconds: float
+    hardware: Hardware
+
+
+def train(
+    network: Trainable,
+    sampler: EpisodeSampler,
+    validate: Callable[[nn.Module], dict[str, float]],
+    config: TrainingConfig,
+    *,
+    name: str = "reward",
+    folder: Path | None = None,
+    run: str = "",
+    on_event: Callable[[Event], None] | None = None,
+) -> TrainingResult:
+    """Fit `network` in place and leave it at its best validation NLL, on the CPU, in evaluation mode.
+
+    Args:
+        validate: returns numbers, among them `nll`, which decides what is best and when to stop.
+        folder: where `metrics.jsonl` and `checkpoint/` live; an unfinished run of the same `run` fingerprint is resumed
+            there on the same trajectory. None trains in memory only.
+        run: fingerprint of everything the trajectory depends on.
+        on_event: called with every `Event`; must be quick.
+
+    Raises:
+        ConfigError: the folder holds the checkpoint of another run, or the loss is not finite.
+    """
+    started = time.perf_counter()
+    emit = on_event or (lambda event: None)
+    checkpoint = folder / "checkpoint" if folder else None
+    progress = _resumable(checkpoint, run)
+    hardware = choose_hardware(
+        lambda device: _throwaway_step(network, sampler, config, device),
+        device=config.device,
+        threads=config.threads or (progress.threads if progress.step else None),
+    )
+    progress.threads = hardware.threads
+    network.to(hardware.device)
+    sampler = sampler.to(hardware.device)
+    optimizer = make_optimizer(network, config)
+    best = _snapshot(network)
+    if progress.step and checkpoint:
+        progress, best = read_checkpoint(checkpoint, network, optimizer)
+        logger.info("%s: resuming at step %d of %d", name, progress.step, config.steps)
+    log = _MetricsLog(folder / "metrics.jsonl" if folder else None, name, progress.step)
+    emit({"event": "start", "name": name, "step": progress.step, "steps": config.steps})
+
+    best_metrics: dict[str, float] = {"nll": progress.best_nll}
+    running, counted = torch.zeros((), device=hardware.device), 0
+    with cpu_threads(hardware.threads):
+        for step in range(progress.step, config.steps):
+            network.train()
+            rate = config.learning_rate * warmup_cosine(step, config.steps, config.warmup)
+            running += optimize(network, optimizer, sampler, config, step, rate)
+            counted += 1
+            progress.step = step + 1
+            emit({"event": "step", "name": name, "step": step + 1, "steps": config.steps})
+            if progress.step % config.validate_every and progress.step != config.steps:
+                continue
+            loss = running.item() / counted
+            if loss != loss or loss in (float("inf"), float("-inf")):
+                raise ConfigError(
+                    f"{name}: the loss is {loss} at step {step + 1}; lower learning_rate, or look for odd item vectors"
+                )
+            running.zero_()
+            counted = 0
+            network.eval()
+            metrics = validate(network)
+            if metrics["nll"] < progress.best_nll:
+                progress.best_nll, progress.best_step, progress.worse = metrics["nll"], progress.step, 0
+                best, best_metrics = _snapshot(network), metrics
+            else:
+                progress.worse += 1
+            line = {"step": progress.step, "loss": loss, "learning_rate": rate, **metrics}
+            log.write(line | {"seconds": time.perf_counter() - started})
+            emit({"event": "validation", "name": name, "steps": config.steps, **line})
+            if checkpoint:
+                write_checkpoint(checkpoint, network, best, optimizer, progress)
+            if config.patience and progress.worse >= config.patience:
+                break
+        network.load_state_dict(best, strict=True)
+        network.to("cpu").eval()
+    seconds = time.perf_counter() - started
+    emit({"event": "end", "name": name, "step": progress.step, "steps": config.steps, "seconds": seconds})
+    return TrainingResult(progress.step, progress.best_step, best_metrics, seconds, hardware)
+
+
+def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW; biases and other vectors are not decayed."""
+    matrices = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
+
+
+def optimize(
+    network: Trainable,
+    optimizer: torch.optim.Optimizer,
+    sampler: EpisodeSampler,
+    config: TrainingConfig,
+    step: int,
+    rate: float,
+) -> Tensor:
+    """One step at learning rate `rate`; returns the loss. A function of (weights, moments, seed, step)."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    episode = sampler.sample(sampler.users_of_step(step, config.users_per_batch), step)
+    noise = step_generator(config.seed, 5, step, device=sampler.vectors.device)
+    optimizer.zero_grad(set_to_none=True)
+    loss = network.loss(episode, config.objective, noise)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+    optimizer.step()
+    return loss.detach()
+
+
+def _throwaway_step(
+    network: Trainable, sampler: EpisodeSampler, config: TrainingConfig, device: str
+) -> Callable[[], None]:
+    """A step on a copy, for timing only."""
+    copy = deepcopy(network).to(device).train()
+    there, optimizer = sampler.to(device), make_optimizer(copy, config)
+
+    def step() -> None:
+        optimize(copy, optimizer, there, config, 0, config.learning_rate)
+
+    return step
+
+
+def _resumable(checkpoint: Path | None, run: str) -> Progress:
+    if checkpoint is None or not checkpoint.exists():
+        return Progress(run)
+    progress = read_progress(checkpoint)
+    if progress.run != run:
+        raise ModelFormatError(
+            f"{checkpoint}: holds an unfinished run with other data or settings; "
+            "give another --out, or delete it to start again"
+        )
+    return progress
+
+
+def _snapshot(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+class _MetricsLog:
+    """Appends to metrics.jsonl; on a resume, lines of `name` past the checkpoint are dropped first."""
+
+    def __init__(self, path: Path | None, name: str, step: int) -> None:
+        self.path, self.name = path, name
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = []
+        if path.exists():
+            for raw in path.read_text().splitlines():
+                try:
+                    line = json.loads(raw)
+                except ValueError:  # the last line, cut by a kill
+                    continue
+                if line.get("name") != name or line["step"] <= step:
+                    kept.append(raw)
+        path.write_text("".join(raw + "\n" for raw in kept))
+
+    def write(self, line: dict[str, float]) -> None:
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"name": self.name, **line}) + "\n")
