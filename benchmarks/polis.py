@@ -24,6 +24,7 @@ from tacit.choices import ChoiceIndex
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "polis_bowling_green"
 VALIDATION = 0.15  # of people and of statements
+AT_LEAST = 10  # training people who chose, for a pair of statements to count as contested
 PAIRS = 200  # of one person inside one part of the statements, at most
 
 
@@ -53,24 +54,43 @@ def read_poll(data: Path) -> Poll:
 
 
 def make_splits(poll: Poll, count: int, seed: int = 0) -> list[Split]:
-    """`count` splits with one validation part and disjoint test parts."""
-    people, statements = (_folds(n, count, np.random.default_rng([seed, n])) for n in poll.votes.shape)
-    return [Split(_parts(people, i), _parts(statements, i)) for i in range(count)]
+    """`count` splits; test people are disjoint, and nobody and nothing that is tested ever serves for validation."""
+    n_people, n_statements = poll.votes.shape
+    rng = np.random.default_rng(seed)
+    people, statements = rng.permutation(n_people), rng.permutation(n_statements)
+    developing, tested = np.split(people, [round(VALIDATION * n_people)])
+    half = n_statements // 2
+    part = round(VALIDATION * n_statements)
+    splits = []
+    for fold in np.array_split(tested, count):
+        validation = rng.choice(statements[:half], part, replace=False)
+        test = rng.choice(statements[half:], part, replace=False)
+        splits.append(
+            Split(
+                {"train": np.setdiff1d(tested, fold), "validation": np.sort(developing), "test": np.sort(fold)},
+                {
+                    "train": np.setdiff1d(statements, np.concatenate([validation, test])),
+                    "validation": np.sort(validation),
+                    "test": np.sort(test),
+                },
+            )
+        )
+    return splits
 
 
-def _folds(n: int, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """The validation part, then the folds."""
-    order = rng.permutation(n)
-    first = round(VALIDATION * n)
-    return [order[:first], *np.array_split(order[first:], count)]
+def contested(poll: Poll, people: np.ndarray, share: float) -> np.ndarray:
+    """Bool[statements statements]: of the `people` who agreed with one and disagreed with the other, enough went each way.
+
+    Symmetric, so it tells nothing of which way anybody goes.
+    """
+    agreed, disagreed = (np.asarray(poll.votes[people] == vote, dtype=np.float32) for vote in (1, -1))
+    one = agreed.T @ disagreed
+    return (np.minimum(one, one.T) >= share * (one + one.T)) & (one + one.T >= AT_LEAST)
 
 
-def _parts(folds: list[np.ndarray], test: int) -> dict[str, np.ndarray]:
-    train = np.concatenate([fold for i, fold in enumerate(folds[1:]) if i != test])
-    return {"train": np.sort(train), "validation": np.sort(folds[0]), "test": np.sort(folds[test + 1])}
-
-
-def choices_of(poll: Poll, people: np.ndarray, *sides: np.ndarray, seed: int = 0) -> ChoiceIndex:
+def choices_of(
+    poll: Poll, people: np.ndarray, *sides: np.ndarray, allowed: np.ndarray | None = None, seed: int = 0
+) -> ChoiceIndex:
     """Pairs (agreed, disagreed) of `people` (renumbered from 0); both statements of a pair come from the same side.
 
     Every pair of a person inside a side, or `PAIRS` random ones of them. The group of an item is the item: all
@@ -81,6 +101,8 @@ def choices_of(poll: Poll, people: np.ndarray, *sides: np.ndarray, seed: int = 0
         for place, side in enumerate(sides):
             vote = poll.votes[person, side]
             pairs = np.stack(np.meshgrid(side[vote == 1], side[vote == -1], indexing="ij"), -1).reshape(-1, 2)
+            if allowed is not None:
+                pairs = pairs[allowed[pairs[:, 0], pairs[:, 1]]]
             rng = np.random.default_rng([seed, person, place])
             chosen = rng.choice(pairs, min(PAIRS, len(pairs)), replace=False) if len(pairs) else pairs
             user.append(np.full(len(chosen), number))

@@ -273,3 +273,10 @@ def test_table_items_get_ids():
     supplied = SuppliedVectors(2)
     with pytest.raises(EmbeddingError, match="carries no vectors"):
         embed_table(table, supplied, ItemStore.open(None, supplied))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EmbeddingError, match="cannot write to the item store") as caught:
+        ItemStore.open(tmp_path / "file" / "store", HASH)
+    assert "\n" not in str(caught.value)

@@ -38,11 +38,13 @@ def read_choices(source: Source, *, skip_bad_rows: bool = False, user: str | Non
     name, chunks = open_source(source, COLUMNS)
     checker, builder = RowChecker(name, user), TableBuilder()
     bad: list[BadRow] = []
+    others: dict[str, None] = {}
     total = kept = 0
     for raw in chunks:
         rows, causes = checker.check(raw)
         total += len(raw.line) + len(raw.bad)
         if user is not None:
+            others.update(dict.fromkeys(compute.unique(rows.user).to_pylist()))
             rows = rows.keep(np.asarray(compute.equal(rows.user, user), dtype=bool))
         contradictions = builder.add(rows)
         kept += len(rows) - len(contradictions)
@@ -50,7 +52,8 @@ def read_choices(source: Source, *, skip_bad_rows: bool = False, user: str | Non
     bad.sort()
     _stop_or_warn(name, bad, total, skip_bad_rows)
     if not kept:
-        raise ChoiceError(f"{name} has no choice of user {user!r}; expected at least one row with that user_id")
+        shown = ", ".join(map(repr, list(others)[:5])) + (", ..." if len(others) > 5 else "")
+        raise ChoiceError(f"{name} has no choice of user {user!r}; its users: {shown}")
     return ChoiceTable.from_builder(builder, source=name, skipped=tuple(bad))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-__all__ = ["Result"]
+__all__ = ["Result", "shorten"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,9 @@ class Result:
         console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
         for part in self.view:
             console.print(part)
+
+
+def shorten(text: str, width: int = 100) -> str:
+    """A user's text on one line of at most `width` characters, without control characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= width else line[: width - 3] + "..."

@@ -121,7 +121,9 @@ class DiskRows:
         """An empty store in a folder that is new, empty, or holds nothing but hidden files."""
         if folder.exists() and (not folder.is_dir() or any(p.name[0] != "." for p in folder.iterdir())):
             raise EmbeddingError(f"'{folder}' exists and is no item store; give a new or empty folder")
-        _write(folder, header)
+        with _locked(folder):
+            if not cls.exists(folder):  # nobody else made it meanwhile
+                _write(folder, header)
         return cls(folder)
 
     @staticmethod
@@ -145,15 +147,7 @@ class DiskRows:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """See `Rows.writing`."""
-        try:
-            lock = (self.folder / _LOCK).open("ab")
-        except OSError as error:
-            raise EmbeddingError(f"cannot write to the item store '{self.folder}': {error.strerror}") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise EmbeddingError(f"another writer has the item store '{self.folder}' open; wait for it") from None
+        with _locked(self.folder):
             self._load()
             yield
 
@@ -195,6 +189,22 @@ class DiskRows:
             if count
             else np.empty((0, dim), self.dtype)
         )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's advisory lock, or fail at once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("ab")
+    except OSError as error:
+        raise EmbeddingError(f"cannot write to the item store '{folder}': {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EmbeddingError(f"another writer has the item store '{folder}' open; wait for it") from None
+        yield
 
 
 def _write(folder: Path, header: Header) -> None:

@@ -6,6 +6,7 @@ arithmetic is float64, and ageing is lazy: a choice made at t_j weighs 2^(-(t - 
 
 import base64
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -76,9 +77,7 @@ class UserStates:
     def add(self, rows: Tensor, weight: Tensor, time: Tensor | None = None, keys: Keys | None = None) -> "UserStates":
         """Take in evidence rows Float64[users choices evidence] with weight and time Float64[users choices]."""
         state, weight = self._at_common_clock(weight, time)
-        merged = (
-            None if state.keys is None or keys is None else tuple(a + b for a, b in zip(state.keys, keys, strict=True))
-        )
+        merged = _joined(state.keys, _keys_of(weight, keys))
         if self.additive:
             total = state.rows + torch.einsum("uce,uc->ue", rows, weight).unsqueeze(1)
             return replace(state, rows=total, keys=merged)
@@ -95,7 +94,7 @@ class UserStates:
             StateMismatchError: a choice to forget is not in the state.
         """
         state, weight = self._at_common_clock(weight, time)
-        left = _without(state.keys, keys)
+        left = _without(state.keys, _keys_of(weight, keys))
         if self.additive:
             total = state.rows - torch.einsum("uce,uc->ue", rows, weight).unsqueeze(1)
             if left is not None:  # a user with no choices left is the prior, to the last bit
@@ -109,7 +108,9 @@ class UserStates:
                 raise StateMismatchError(
                     "a choice to forget is not in this state; forget only choices it was made from"
                 )
-            remaining[user, distance.argmin()] = 0
+            # The same texts may have been chosen at several times: age, and so weight, tells them apart.
+            other_weight = (remaining[user] - weight[user, choice]).abs().masked_fill(distance > 1e-6, torch.inf)
+            remaining[user, other_weight.argmin()] = 0
         keep = (remaining > 0).any(0)
         return replace(state, rows=state.rows[:, keep], weight=remaining[:, keep], keys=left)
 
@@ -134,14 +135,13 @@ class UserStates:
             raise StateMismatchError(
                 "states can be merged only if one model made both, for as many users, with one half-life"
             )
-        merged = None
         if self.keys is not None and other.keys is not None:
             shared = sum(len(set(a) & set(b)) for a, b in zip(self.keys, other.keys, strict=True))
             if shared:
                 raise StateMismatchError(
                     f"the states share {shared} choices, which would count twice; forget them in one first"
                 )
-            merged = tuple(a + b for a, b in zip(self.keys, other.keys, strict=True))
+        merged = _joined(self.keys, other.keys)
         clock = torch.fmax(self.clock, other.clock)
         mine, theirs = self._aged_where_timed(clock), other._aged_where_timed(clock)
         if self.additive:
@@ -180,7 +180,7 @@ class UserStates:
         fields = {"schema", "encoder", "kind", "shape", "evidence", "weight", "clock", "half_life", "choices"}
         try:
             raw: dict[str, Any] = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelFormatError(
                 f"the profile is not complete JSON ({error}); make it again with `tacit infer`"
             ) from None
@@ -193,17 +193,22 @@ class UserStates:
             odd = sorted(set(raw) ^ fields)
             raise ModelFormatError(f"the profile has missing or unknown keys {odd}; make it again with `tacit infer`")
         try:
-            count, evidence = (int(n) for n in raw["shape"])
+            count, evidence = raw["shape"]
             rows = _unpack(raw["evidence"], (1, count, evidence))
             weight = _unpack(raw["weight"], (1, count))
-            clock = torch.tensor([float("nan") if raw["clock"] is None else float(raw["clock"])], dtype=torch.float64)
-            half_life = None if raw["half_life"] is None else float(raw["half_life"])
+            clock, half_life = _finite(raw["clock"]), _finite(raw["half_life"])
             additive = {"sum": True, "rows": False}[raw["kind"]]
             keys = None if raw["choices"] is None else (_split_keys(raw["choices"]),)
-            fingerprint = str(raw["encoder"])
-        except (KeyError, TypeError, ValueError) as error:
+            if not isinstance(raw["encoder"], str):
+                raise TypeError("an encoder that is not named by a text")
+            if half_life is not None and half_life <= 0:
+                raise ValueError("a half-life that is not positive")
+            if bool((weight < 0).any()) or (additive and weight.tolist() != [[1.0]]):
+                raise ValueError("weights that no state of its kind has")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFormatError(f"the profile is damaged ({error}); make it again with `tacit infer`") from None
-        return cls(rows, weight, clock, keys, additive, fingerprint, half_life)
+        seconds = torch.tensor([float("nan") if clock is None else clock], dtype=torch.float64)
+        return cls(rows, weight, seconds, keys, additive, raw["encoder"], half_life)
 
     def _at_common_clock(self, weight: Tensor, time: Tensor | None) -> tuple["UserStates", Tensor]:
         """These states aged to the latest time in sight, and `weight` aged to the same clock."""
@@ -228,6 +233,17 @@ class UserStates:
         return self if bool(clock.isnan().all()) else replace(self.age(clock.nan_to_num(-torch.inf)), clock=clock)
 
 
+def _keys_of(weight: Tensor, keys: Keys | None) -> Keys | None:
+    """The keys of a batch; a batch without a single choice needs none to be fully keyed."""
+    return ((),) * len(weight) if keys is None and not bool((weight > 0).any()) else keys
+
+
+def _joined(first: Keys | None, second: Keys | None) -> Keys | None:
+    if first is None or second is None:
+        return None
+    return tuple(a + b for a, b in zip(first, second, strict=True))
+
+
 def _without(keys: Keys | None, gone: Keys | None) -> Keys | None:
     """Multiset difference, user by user; None where either side has no keys."""
     if keys is None or gone is None:
@@ -250,6 +266,8 @@ def _pack(values: Tensor) -> str:
 
 
 def _unpack(text: str, shape: Sequence[int]) -> Tensor:
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"a shape {tuple(shape)}")
     values = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f8").astype(np.float64)
     if values.size != int(np.prod(shape)):
         raise ValueError(f"{values.size} numbers where {tuple(shape)} were announced")
@@ -258,7 +276,13 @@ def _unpack(text: str, shape: Sequence[int]) -> Tensor:
     return torch.from_numpy(values.reshape(tuple(shape)))
 
 
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise ValueError("numbers that are not finite")
+    return None if value is None else float(value)
+
+
 def _split_keys(text: str) -> tuple[str, ...]:
-    if len(text) % 16 or any(c not in "0123456789abcdef" for c in text):
+    if not isinstance(text, str) or len(text) % 16 or any(c not in "0123456789abcdef" for c in text):
         raise ValueError("choice keys that are not 16 hexadecimal digits each")
     return tuple(text[i : i + 16] for i in range(0, len(text), 16))

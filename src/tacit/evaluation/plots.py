@@ -1,28 +1,18 @@
-"""Pictures of an evaluation: accuracy by k and the reliability diagram, drawn without any global plotting state.
+"""Pictures of an evaluation: accuracy by k and the reliability diagram."""
 
-Colours are those of Okabe and Ito (2008), distinguishable with every common form of colour blindness; marks differ
-too, so that the pictures survive a grey printer.
-"""
-
-import io
 import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from tacit.errors import ConfigError
+from tacit.evaluation.canvas import GRID, INK, MUTED, STYLES, new_figure, plain_axes, save_figure
 from tacit.evaluation.report import Reliability, Summary
-from tacit.files import write_bytes
 
 __all__ = ["plot_accuracy", "plot_reliability"]
-
-_STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"))
-_INK, _MUTED, _GRID = "#222222", "#666666", "#E4E4E4"
 
 
 def plot_accuracy(
@@ -43,10 +33,10 @@ def plot_accuracy(
     drawn = {label: method for label, method in methods.items() if method["accuracy"]}
     if not drawn:
         raise ConfigError("nothing to plot: no method has an accuracy at any k")
-    figure = Figure(figsize=(7.6, 4.6), dpi=160, layout="constrained", facecolor="white")
-    axes = _plain(figure.add_subplot())
+    figure = new_figure(7.6, 4.6)
+    axes = plain_axes(figure.add_subplot())
     ends: list[tuple[float, float, str, str]] = []
-    for order, ((label, method), (colour, marker)) in enumerate(zip(drawn.items(), cycle(_STYLES), strict=False)):
+    for order, ((label, method), (colour, marker)) in enumerate(zip(drawn.items(), cycle(STYLES), strict=False)):
         first = order == 0
         x, y = _line(method["accuracy"])
         bounds = method.interval.get("accuracy")
@@ -60,17 +50,17 @@ def plot_accuracy(
         ends.append((x[-1], y[-1], label, colour))
     for label, by_k in (reference or {}).items():
         x, y = _line(by_k)
-        axes.plot(x, y, linestyle=(0, (4, 3)), color=_INK, linewidth=1.2, zorder=4)
-        ends.append((x[-1], y[-1], label, _INK))
+        axes.plot(x, y, linestyle=(0, (4, 3)), color=INK, linewidth=1.2, zorder=4)
+        ends.append((x[-1], y[-1], label, INK))
     ticks = sorted({k for method in drawn.values() for k in method["accuracy"]})
     axes.set_xticks(np.sqrt(ticks), [str(k) for k in ticks])
     axes.set_xlim(-0.02 * max(1.0, ticks[-1] ** 0.5), max(1.0, ticks[-1] ** 0.5))
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
-    axes.set_xlabel("choices seen of the user, k (square-root scale)", color=_INK)
-    axes.set_ylabel("accuracy, %", color=_INK)
-    axes.set_title(title, loc="left", fontsize=12, color=_INK, pad=10)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_xlabel("choices seen of the user, k (square-root scale)", color=INK)
+    axes.set_ylabel("accuracy, %", color=INK)
+    axes.set_title(title, loc="left", fontsize=12, color=INK, pad=10)
     _label_ends(axes, ends)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_reliability(
@@ -95,35 +85,26 @@ def plot_reliability(
     shown = list(ks) if ks is not None else sorted({known[0], known[len(known) // 2], known[-1]}) if known else []
     if not shown or not set(shown) <= set(known):
         raise ConfigError(f"cannot plot the reliability at k = {shown}: evaluated at k = {known}")
-    figure = Figure(figsize=(0.8 + 2.9 * len(shown), 3.5), dpi=160, layout="constrained", facecolor="white")
+    figure = new_figure(0.8 + 2.9 * len(shown), 3.5)
     values = [v for k in shown for v in (*reliability[k].confidence, *reliability[k].accuracy)]
     low, high = 100 * min(0.5, *values) - 2, min(102.0, 100 * max(0.7, *values) + 3)
     for place, k in enumerate(shown):
-        axes = _plain(figure.add_subplot(1, len(shown), place + 1))
+        axes = plain_axes(figure.add_subplot(1, len(shown), place + 1))
         confidence, right = (100 * np.array(v) for v in (reliability[k].confidence, reliability[k].accuracy))
-        axes.plot([low, high], [low, high], color=_MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
+        axes.plot([low, high], [low, high], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
         axes.vlines(confidence, confidence, right, color="#D55E00", linewidth=1.6, alpha=0.7, zorder=3)
         axes.plot(confidence, right, "o", color="#0072B2", markersize=5.5, markeredgecolor="white", zorder=4)
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        axes.grid(color=_GRID, linewidth=0.8)
-        axes.set_title(f"k = {k}", loc="left", fontsize=11, color=_INK)
+        axes.grid(color=GRID, linewidth=0.8)
+        axes.set_title(f"k = {k}", loc="left", fontsize=11, color=INK)
         if ece is not None:
-            axes.text(0.05, 0.93, f"ECE {100 * ece[k]:.1f} %", transform=axes.transAxes, va="top", color=_INK)
+            axes.text(0.05, 0.93, f"ECE {100 * ece[k]:.1f} %", transform=axes.transAxes, va="top", color=INK)
         axes.xaxis.set_major_locator(MultipleLocator(10))
         axes.yaxis.set_major_locator(MultipleLocator(10))
         axes.tick_params(labelleft=place == 0)
-    figure.supxlabel("confidence, max(p, 1 - p), %", fontsize=10, color=_INK)
-    figure.supylabel("accuracy, %", fontsize=10, color=_INK)
-    _save(figure, path)
-
-
-def _plain(axes: Axes) -> Axes:
-    """No box, quiet ticks, grid behind."""
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_MUTED)
-    axes.tick_params(colors=_MUTED, labelcolor=_INK, labelsize=9.5, length=3)
-    return axes
+    figure.supxlabel("confidence, max(p, 1 - p), %", fontsize=10, color=INK)
+    figure.supylabel("accuracy, %", fontsize=10, color=INK)
+    save_figure(figure, path)
 
 
 def _line(by_k: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -156,9 +137,3 @@ def _spread(wanted: Sequence[float], gap: float) -> list[float]:
             blocks[-2:] = [blocks[-2] + blocks[-1]]
     level = [float(np.mean(block)) for block in blocks for _ in block]
     return [value + order * gap for order, value in enumerate(level)]
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    write_bytes(path, buffer.getvalue())

@@ -118,7 +118,8 @@ class Report:
         if self.episodes:
             yield from ("", self._footnote())
         for name, part in self.parts.items():
-            heading = f"Users with every k ({part.n_users_every_k})" if name == "every_k" else name.capitalize()
+            plain = name.replace("_", " ").capitalize()
+            heading = f"Users with every k ({part.n_users_every_k})" if name == "every_k" else plain
             yield ""
             yield from part._lines(heading, depth + 1)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from os import PathLike
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from tacit.embedders import (
     resolve_embedder,
 )
 from tacit.embedders.embedder import Item
-from tacit.errors import EmbeddingError, StateMismatchError
+from tacit.errors import EmbeddingError, ModelFormatError, StateMismatchError
 from tacit.rewards.model import EmbedderReference, RewardModel
 
 __all__ = ["embedder_of", "item_vectors", "reference", "table_embedder", "text_vectors"]
@@ -48,11 +49,18 @@ def embedder_of(model: RewardModel) -> Embedder:
     """
     if model.embedder is None:
         raise EmbeddingError("this model was trained on bare vectors, so it cannot read texts; use the Python API")
-    embedder = resolve_embedder(**model.embedder.spec)
-    if embedder.fingerprint != model.embedder.fingerprint:
+    try:
+        embedder = resolve_embedder(**model.embedder.spec)
+    except (TypeError, AttributeError) as error:  # a config.json altered by hand
+        raise ModelFormatError(
+            f"the model names its embedder by {model.embedder.spec}, which means nothing here ({error}); "
+            "copy or train the model again"
+        ) from None
+    found, expected = (embedder.fingerprint, embedder.dim), (model.embedder.fingerprint, model.dim)
+    if found != expected:
         raise StateMismatchError(
-            f"embedder {embedder.name!r} is not the one this model was trained with (fingerprint {embedder.fingerprint}, "
-            f"expected {model.embedder.fingerprint}); restore the old one or train again"
+            f"embedder {embedder.name!r} is not the one this model was trained with: found {found[0]}, {found[1]} "
+            f"dimensions, expected {expected[0]}, {expected[1]}; restore the old one or train again"
         )
     return embedder
 
@@ -64,16 +72,32 @@ def item_vectors(
     *,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Float32[items dim] by the table's item numbers; each unique item is embedded once, into `store` if given."""
-    if isinstance(embedder, SuppliedVectors) and store is None and table.item_vectors is not None:
-        if table.item_vectors.shape[1] != embedder.dim:
+    """Float32[items dim] by the table's item numbers; each unique item is embedded once, into `store` if given.
+
+    Only items that occur in the table's choices are embedded (a selection of a table keeps its items' numbers); the
+    rows of others are zero.
+
+    Raises:
+        EmbeddingError: vectors in the data that are missing or of another size than `embedder` says, and whatever
+            `ItemStore` refuses.
+    """
+    if isinstance(embedder, SuppliedVectors):
+        width = None if table.item_vectors is None else table.item_vectors.shape[1]
+        if table.item_vectors is None or width != embedder.dim:
             raise EmbeddingError(
-                f"{table.source} carries vectors of size {table.item_vectors.shape[1]}; "
-                f"the model needs size {embedder.dim}"
+                f"{table.source} carries {'no vectors' if width is None else f'vectors of size {width}'}; expected "
+                f"chosen_vector and rejected_vector of size {embedder.dim}, as the model was trained on"
             )
-        return torch.from_numpy(table.item_vectors)
+        if store is None:
+            return torch.from_numpy(table.item_vectors)
     items = ItemStore.open(store, embedder)
-    return items[embed_table(table, embedder, items, progress=progress)]
+    used = np.unique(table.items[table.rank >= 0])
+    if isinstance(embedder, SuppliedVectors) or len(used) == table.n_items:
+        return items[embed_table(table, embedder, items, progress=progress)]
+    vectors = torch.zeros(table.n_items, embedder.dim)
+    ids = items.add([table.item(int(item)) for item in used], embedder, progress=progress)
+    vectors[torch.from_numpy(used.astype(np.int64))] = items[ids]
+    return vectors
 
 
 def text_vectors(items: Sequence[Item], embedder: Embedder) -> Tensor:

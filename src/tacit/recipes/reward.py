@@ -15,7 +15,8 @@ from tacit.choices.index import ChoiceIndex
 from tacit.choices.splits import split_groups, split_users
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import Embedder
-from tacit.errors import ChoiceError
+from tacit.episodes.hashing import mix
+from tacit.errors import ChoiceError, ConfigError, TacitError
 from tacit.files import atomic_folder
 from tacit.recipes.items import reference
 from tacit.rewards.config import RewardConfig
@@ -26,7 +27,7 @@ from tacit.rewards.storage import write_model_files
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
 
-__all__ = ["MIN_USERS", "TrainedReward", "group_names", "train_reward", "training_parts"]
+__all__ = ["MIN_USERS", "TrainedReward", "group_names", "plan_training", "train_reward", "training_parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ MIN_USERS = 10
 HELD_OUT_USERS = 0.1
 HELD_OUT_GROUPS = 0.15
 MIN_GROUPS = 20
+RUNS = ("reward", "pooled")
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,85 @@ def train_reward(
         on_event: receives the training events of both runs.
 
     Raises:
-        ChoiceError: fewer than ten users, or too few choices to form episodes.
+        ChoiceError: fewer than ten users, too few choices to form episodes, or nothing but ties.
+        ConfigError: settings that contradict each other or the data, or an `out` that cannot be a model's folder.
     """
-    training = training or TrainingConfig()
-    parts = training_parts(table, training.seed)
-    partial = None if out is None else out.with_name(out.name + ".partial")
+    config, training = config or RewardConfig(), training or TrainingConfig()
+    parts = plan_training(table, config, training)
+    partial = None if out is None else partial_folder(out)
+    fresh = partial is not None and not partial.exists()
+    try:
+        trained = _fit_both(table, parts, vectors, embedder, config, training, partial, on_event)
+    except TacitError:
+        if fresh and partial is not None:  # what stopped it would stop it again: nothing here is worth resuming
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if out is not None and partial is not None:
+        with atomic_folder(out) as folder:
+            write_model_files(trained.model, folder)
+            (folder / "pooled").mkdir()
+            write_model_files(trained.pooled, folder / "pooled")
+            lines = [(partial / name / "metrics.jsonl").read_text() for name in RUNS]
+            (folder / "metrics.jsonl").write_text("".join(lines))
+        shutil.rmtree(partial)
+    return trained
+
+
+def partial_folder(out: Path) -> Path:
+    """Where an unfinished run for `out` lives.
+
+    Raises:
+        ConfigError: it is taken by something else, or `out` has no name of its own.
+    """
+    if out.name in ("", ".."):
+        raise ConfigError(f"--out {out} has no name of its own; name a new folder")
+    partial = out.with_name(out.name + ".partial")
+    if partial.exists() and not (partial.is_dir() and {path.name for path in partial.iterdir()} <= {*RUNS}):
+        raise ConfigError(f"{partial}, where the unfinished run would live, holds something else; give another --out")
+    return partial
+
+
+def plan_training(table: ChoiceTable, config: RewardConfig, training: TrainingConfig) -> TrainingParts:
+    """Who trains and who validates; refuses what cannot be trained, before hours are spent on embedding.
+
+    Raises:
+        ChoiceError: too few users, too few choices to form episodes, or nothing but ties.
+        ConfigError: the ELBO of an encoder without doubt; ageing of choices that carry no time.
+    """
+    if training.objective.kind == "elbo" and (config.encoder == "none" or not config.variational):
+        raise ConfigError(
+            "training.objective.kind = elbo needs reward.variational = true and an encoder; change one of the two"
+        )
+    untimed = int(np.isnan(table.timestamp).sum())
+    if config.half_life is not None and untimed:
+        raise ConfigError(
+            f"reward.half_life ages choices, but {untimed} of {len(table)} rows of {table.source} have no timestamp; "
+            "add them, or leave half_life out"
+        )
+    if bool((table.rank <= 0).all()):
+        raise ChoiceError(
+            f"{table.source}: all {len(table)} choices are ties, from which nothing can be learnt; give strict ones"
+        )
+    return training_parts(table, training.seed)
+
+
+def _fit_both(
+    table: ChoiceTable,
+    parts: TrainingParts,
+    vectors: Tensor,
+    embedder: Embedder | None,
+    config: RewardConfig,
+    training: TrainingConfig,
+    partial: Path | None,
+    on_event: Callable[[Event], None] | None,
+) -> TrainedReward:
     names = group_names(table)
     groups = parts.train.group[parts.train.rank >= 0].unique().tolist()
     users = torch.cat([parts.train.user.unique(), parts.validation.user.unique()])
     ids = table.users.take(users.unique().numpy())
     seen = Seen.of(ids.to_pylist(), [names(g) for g in groups], salt=f"{training.seed:x}-{len(table)}")
     fits = {}
-    for name, fit in (("reward", fit_reward), ("pooled", fit_pooled)):
+    for name, fit in zip(RUNS, (fit_reward, fit_pooled), strict=True):
         fits[name] = fit(
             parts.train,
             vectors,
@@ -103,32 +172,28 @@ def train_reward(
             folder=None if partial is None else partial / name,
             on_event=on_event,
         )
-    trained = TrainedReward(fits["reward"], fits["pooled"])
-    if out is not None and partial is not None:
-        with atomic_folder(out) as folder:
-            write_model_files(trained.model, folder)
-            (folder / "pooled").mkdir()
-            write_model_files(trained.pooled, folder / "pooled")
-            lines = [(partial / name / "metrics.jsonl").read_text() for name in fits]
-            (folder / "metrics.jsonl").write_text("".join(lines))
-        shutil.rmtree(partial)
-    return trained
+    return TrainedReward(fits["reward"], fits["pooled"])
 
 
 def training_parts(table: ChoiceTable, seed: int) -> TrainingParts:
     """Divide a table for training: by its `split` column where it has one, else by hashes of user and group."""
-    if table.split is not None and "train" in table.split_names:
+    seed = mix(seed, 6)  # a caller's own split by the same seed must not decide this one
+    if table.split_names and table.split is not None:
+        if "train" not in table.split_names:
+            found = ", ".join(map(repr, table.split_names[:5]))
+            raise ChoiceError(
+                f"{table.source} has a 'split' column without 'train' rows (found {found}); name them so, or drop it"
+            )
         train_rows = table.split == table.split_names.index("train")
         if "validation" in table.split_names:
             validation_rows = table.split == table.split_names.index("validation")
-            return TrainingParts(table.select(train_rows).index(), table.select(validation_rows).index(), None)
+            train, validation = table.select(train_rows).index(), table.select(validation_rows).index()
+            _check_users(train, table.source)
+            return TrainingParts(train, validation, None)
         table = table.select(train_rows)
     index = table.index()
+    _check_users(index, table.source)
     active = index.user.unique()
-    if len(active) < MIN_USERS:
-        raise ChoiceError(
-            f"{table.source}: {len(active)} users; at least {MIN_USERS} are needed to train on some and validate on others"
-        )
     ids = table.users.take(active.numpy()).to_pylist()
     share = max(HELD_OUT_USERS, 3 / len(active))
     kept, held = (active[part] for part in split_users(ids, (1 - share, share), seed=seed))
@@ -143,18 +208,29 @@ def training_parts(table: ChoiceTable, seed: int) -> TrainingParts:
             "%s: %d prompts are too few to hold some out; validation is on new users only", table.source, len(used)
         )
         return TrainingParts(train, validation, None)
-    _, held_groups = split_groups(
-        table,
-        (1 - HELD_OUT_GROUPS, HELD_OUT_GROUPS),
-        seed=seed,
-        by="item" if int(used.min()) >= table.n_prompts else "prompt",
-    )
+    by = "item" if int(used.min()) >= table.n_prompts else "prompt"
+    _, held_groups = split_groups(table, (1 - HELD_OUT_GROUPS, HELD_OUT_GROUPS), seed=seed, by=by)
     target = torch.zeros(table.n_prompts + table.n_items, dtype=torch.bool)
     target[held_groups] = True
     if int(used.min()) < table.n_prompts:  # users who saw one prompt only are grouped by item: their items follow it
         target[table.n_prompts :] = target[torch.from_numpy(table.item_prompt.astype(np.int64))]
     inside = target[train.group].any(1)
     return TrainingParts(train.select(~inside), validation, target)
+
+
+def _check_users(index: ChoiceIndex, source: str) -> None:
+    """Refuse data in which too few users have two choices that can stand on different sides of an episode."""
+    first = index.group[index.offsets[index.user]]
+    touching = torch.zeros(len(index), dtype=torch.bool)
+    for slot in range(first.shape[1]):
+        touching |= (index.group == first[:, slot : slot + 1]).any(1)
+    able = len(index.user[~touching].unique())
+    if able < MIN_USERS:
+        raise ChoiceError(
+            f"{source}: {len(index.user.unique())} users, {able} of them with choices on two prompts (or over separate items "
+            f"of one); at least {MIN_USERS} such are needed, to infer from one choice and predict another; "
+            "bring more users, or more choices of each"
+        )
 
 
 def group_names(table: ChoiceTable) -> Callable[[int], str]:

@@ -1,10 +1,12 @@
 """What a reward network is made of."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["RewardConfig"]
+
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(max_length=16)]
 
 
 class RewardConfig(BaseModel):
@@ -23,15 +25,15 @@ class RewardConfig(BaseModel):
         half_life: seconds after which a choice counts half as evidence, or None.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     encoder: Literal["additive", "attention", "none"] = "additive"
     variational: bool = True
     latent: int = Field(default=16, ge=1, le=4096)
-    encoder_hidden: tuple[int, ...] = (128, 128)
+    encoder_hidden: Widths = (128, 128)
     refine: bool = False
     head: Literal["bilinear", "mlp"] = "bilinear"
-    head_hidden: tuple[int, ...] = (128,)
+    head_hidden: Widths = (128,)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     ties: bool = False
     half_life: float | None = Field(default=None, gt=0)

@@ -93,6 +93,7 @@ def fit_reward(
     notes: dict[str, Any] = {
         "steps": result.steps,
         "best_step": result.best_step,
+        "seconds": result.seconds,
         "seed": training.seed,
         "max_context": training.max_context,
         **{f"validation_{key}": value for key, value in result.best.items()},
@@ -117,30 +118,30 @@ def validation_episodes(
 
 
 @torch.no_grad()
-def _probabilities(network: RewardNetwork, episode: Episode, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-    """P(what the user did), P(the reverse) and weight for the first two slots of each target: Float[users targets]."""
+def _probability(
+    network: RewardNetwork, episode: Episode, temperature: float = 1.0, *, reverse: bool = False
+) -> Tensor:
+    """P(first slot over second) of each target, or of the reverse: Float[users targets]."""
     posterior = network.posterior(episode.context)
     first, second = episode.target.vectors[:, :, 0], episode.target.vectors[:, :, 1]
-    forward = network.preference(posterior, first, second, temperature=temperature)
-    backward = network.preference(posterior, second, first, temperature=temperature)
-    return forward, backward, episode.target.weight
+    a, b = (second, first) if reverse else (first, second)
+    return network.preference(posterior, a, b, temperature=temperature)
 
 
-def _log_likelihood(network: RewardNetwork, episode: Episode, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Posterior-averaged log p of targets and their weight; a ranking counts by its best against its second."""
-    forward, backward, weight = _probabilities(network, episode, temperature)
-    tie = episode.target.rank[:, :, 1] == 0
-    if network.log_nu is not None:
-        forward = torch.where(tie, (1 - forward - backward), forward)
-    return forward.clamp(min=1e-12).log(), weight
+def _log_likelihood(network: RewardNetwork, episode: Episode, forward: Tensor, backward: Tensor | None) -> Tensor:
+    """Posterior-averaged log p of targets; a ranking counts by its best against its second."""
+    if network.log_nu is not None and backward is not None:
+        tie = episode.target.rank[:, :, 1] == 0
+        forward = torch.where(tie, 1 - forward - backward, forward)
+    return forward.clamp(min=1e-12).log()
 
 
 def _measure(network: RewardNetwork, episodes: list[Episode]) -> dict[str, float]:
     """Validation NLL and accuracy, per user and then averaged, over all episodes."""
     nll, accuracy, count = 0.0, 0.0, 0
     for episode in episodes:
-        log_p, weight = _log_likelihood(network, episode)
-        forward, backward, _ = _probabilities(network, episode)
+        forward, backward = _probability(network, episode), _probability(network, episode, reverse=True)
+        log_p, weight = _log_likelihood(network, episode, forward, backward), episode.target.weight
         total = weight.sum(-1)
         present = total > 0
         right = (forward > backward).float() + 0.5 * (forward == backward).float()
@@ -155,16 +156,21 @@ def _measure(network: RewardNetwork, episodes: list[Episode]) -> dict[str, float
 
 
 def _fit_temperature(network: RewardNetwork, episodes: list[Episode]) -> float:
-    """The one temperature with the least validation NLL: golden-section search on its logarithm in [1/8, 8]."""
+    """The one temperature with the least validation NLL: golden-section search on its logarithm in [1/64, 64]."""
 
     def loss(log_t: float) -> float:
-        pairs = [_log_likelihood(network, episode, 2.0**log_t) for episode in episodes]
-        return -sum((log_p * weight).sum().item() for log_p, weight in pairs)
+        total = 0.0
+        for episode in episodes:
+            forward = _probability(network, episode, 2.0**log_t)
+            ties = network.log_nu is not None
+            backward = _probability(network, episode, 2.0**log_t, reverse=True) if ties else None
+            total -= (_log_likelihood(network, episode, forward, backward) * episode.target.weight).sum().item()
+        return total
 
-    low, high, ratio = -3.0, 3.0, (5**0.5 - 1) / 2
+    low, high, ratio = -6.0, 6.0, (5**0.5 - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     at_left, at_right = loss(left), loss(right)
-    for _ in range(18):
+    for _ in range(20):
         if at_left <= at_right:
             high, right, at_right = right, left, at_left
             left = high - ratio * (high - low)

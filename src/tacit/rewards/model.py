@@ -19,6 +19,10 @@ from tacit.rewards.seen import Seen
 
 __all__ = ["EmbedderReference", "RewardModel"]
 
+CHOICES_AT_ONCE = 512
+"""Choices in one forward pass: as many as stay in the cache, so that thousands of users take neither more time each
+nor more memory than a few."""
+
 
 @dataclass(frozen=True)
 class EmbedderReference:
@@ -103,7 +107,10 @@ class RewardModel:
                 f"this model was trained on size {self.dim}"
             )
         exact: Any = self._exact  # type: ignore[attr-defined]
-        return exact["encoder"].evidence(choices.with_vectors(exact["standardizer"](choices.vectors.double())))
+        users = max(1, CHOICES_AT_ONCE // max(1, choices.n_choices))
+        pieces = zip(*(part.split(users) for part in (choices.vectors, choices.rank, choices.weight)), strict=True)
+        rows = [exact["encoder"].evidence(ChoiceBatch(exact["standardizer"](v.double()), r, w)) for v, r, w in pieces]
+        return torch.cat(rows)
 
     @torch.no_grad()
     def posterior(self, state: UserStates) -> LatentPosterior:

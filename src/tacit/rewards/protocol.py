@@ -25,7 +25,11 @@ class PreferenceModel(Protocol[State]):
     """
 
     name: ClassVar[str]
-    has_uncertainty: bool
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether states carry doubt."""
+        ...
 
     def infer(self, choices: ChoiceBatch) -> State:
         """One state per user from choices (k may be 0, and may differ by user through weights)."""

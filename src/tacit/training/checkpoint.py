@@ -5,7 +5,7 @@ Episodes and noise are functions of (seed, step), so weights, optimiser moments 
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,15 +28,16 @@ class Progress:
     Attributes:
         run: fingerprint of data, model and settings; a checkpoint of another run is refused.
         step: optimiser steps done.
-        best_nll, best_step: the best validation so far.
+        best_step: step of the best validation so far.
+        best: its numbers, `nll` among them; empty before the first validation.
         worse: validations since then.
         threads: CPU threads, kept over a resume because they change rounding.
     """
 
     run: str
     step: int = 0
-    best_nll: float = float("inf")
     best_step: int = 0
+    best: dict[str, float] = field(default_factory=dict)
     worse: int = 0
     threads: int = 1
 

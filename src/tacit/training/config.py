@@ -15,7 +15,7 @@ class ObjectiveConfig(BaseModel):
         beta: weight of the ELBO's KL term.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["predictive", "elbo"] = "predictive"
     samples: int = Field(default=8, ge=1, le=1024)
@@ -34,13 +34,13 @@ class TrainingConfig(BaseModel):
         device: `cpu`, `cuda`, ..., or None to measure and choose.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    seed: int = Field(default=0, ge=0)
-    steps: int = Field(default=2000, ge=1)
-    users_per_batch: int = Field(default=64, ge=1)
-    max_context: int = Field(default=20, ge=0)
-    targets: int = Field(default=20, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    steps: int = Field(default=2000, ge=1, le=10**9)
+    users_per_batch: int = Field(default=64, ge=1, le=10**6)
+    max_context: int = Field(default=20, ge=0, le=10**6)
+    targets: int = Field(default=20, ge=1, le=10**6)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
@@ -48,5 +48,5 @@ class TrainingConfig(BaseModel):
     validate_every: int = Field(default=100, ge=1)
     patience: int = Field(default=10, ge=0)
     objective: ObjectiveConfig = ObjectiveConfig()
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     device: str | None = None

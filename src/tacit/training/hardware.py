@@ -50,7 +50,7 @@ def choose_hardware(
     """
     if device is not None:
         try:
-            torch.empty(1, device=device)
+            torch.zeros(1, device=device).item()  # read back, which the device `meta` cannot
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(

@@ -90,10 +90,11 @@ def train(
     log = _MetricsLog(folder / "metrics.jsonl" if folder else None, name, progress.step)
     emit({"event": "start", "name": name, "step": progress.step, "steps": config.steps})
 
-    best_metrics: dict[str, float] = {"nll": progress.best_nll}
     running, counted = torch.zeros((), device=hardware.device), 0
     with cpu_threads(hardware.threads):
         for step in range(progress.step, config.steps):
+            if _out_of_patience(progress, config):
+                break
             network.train()
             rate = config.learning_rate * warmup_cosine(step, config.steps, config.warmup)
             running += optimize(network, optimizer, sampler, config, step, rate)
@@ -111,9 +112,9 @@ def train(
             counted = 0
             network.eval()
             metrics = validate(network)
-            if metrics["nll"] < progress.best_nll:
-                progress.best_nll, progress.best_step, progress.worse = metrics["nll"], progress.step, 0
-                best, best_metrics = _snapshot(network), metrics
+            if metrics["nll"] < progress.best.get("nll", float("inf")):
+                progress.best, progress.best_step, progress.worse = metrics, progress.step, 0
+                best = _snapshot(network)
             else:
                 progress.worse += 1
             line = {"step": progress.step, "loss": loss, "learning_rate": rate, **metrics}
@@ -121,13 +122,11 @@ def train(
             emit({"event": "validation", "name": name, "steps": config.steps, **line})
             if checkpoint:
                 write_checkpoint(checkpoint, network, best, optimizer, progress)
-            if config.patience and progress.worse >= config.patience:
-                break
         network.load_state_dict(best, strict=True)
         network.to("cpu").eval()
     seconds = time.perf_counter() - started
     emit({"event": "end", "name": name, "step": progress.step, "steps": config.steps, "seconds": seconds})
-    return TrainingResult(progress.step, progress.best_step, best_metrics, seconds, hardware)
+    return TrainingResult(progress.step, progress.best_step, progress.best, seconds, hardware)
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -182,6 +181,10 @@ def _resumable(checkpoint: Path | None, run: str) -> Progress:
             "give another --out, or delete it to start again"
         )
     return progress
+
+
+def _out_of_patience(progress: Progress, config: TrainingConfig) -> bool:
+    return config.patience > 0 and progress.worse >= config.patience
 
 
 def _snapshot(network: nn.Module) -> dict[str, Tensor]:

@@ -32,20 +32,20 @@ def bayes_optimal_accuracy(disagreement: float, k: int) -> float:
 class PiecewisePart:
     """Users of one split: their choices, their hidden types, and the pool of pairs they choose among.
 
-    Shapes: index over items 0 .. 2 * pairs - 1; vectors Float[items 1]; kind Int64[users]; disagreement: share of the
-    pool's own pairs on which the types differ.
+    Shapes: index over the world's items; kind Int64[users]; disagreement: share of the part's own pairs of the pool on
+    which the types differ.
     """
 
     index: ChoiceIndex
-    vectors: Tensor
     kind: Tensor
     disagreement: float
 
 
 @dataclass(frozen=True)
 class PiecewiseWorld:
-    """Train, validation and test users over disjoint pools of pairs."""
+    """Train, validation and test users over disjoint pools of pairs; vectors Float[items 1] are the items of all."""
 
+    vectors: Tensor
     train: PiecewisePart
     validation: PiecewisePart
     test: PiecewisePart
@@ -63,11 +63,12 @@ class PiecewiseWorld:
         generator = torch.Generator().manual_seed(seed)
         y = torch.rand(pairs, 2, generator=generator)
         cuts = (0, int(0.8 * pairs), int(0.9 * pairs), pairs)
-        parts = [_part(y[cuts[i] : cuts[i + 1]], users[i], choices[i], generator) for i in range(3)]
-        return cls(*parts)
+        parts = [_part(y, cuts[i], cuts[i + 1], users[i], choices[i], generator) for i in range(3)]
+        return cls(y.reshape(-1, 1), *parts)
 
 
-def _part(pool: Tensor, users: int, choices: int, generator: torch.Generator) -> PiecewisePart:
+def _part(y: Tensor, start: int, stop: int, users: int, choices: int, generator: torch.Generator) -> PiecewisePart:
+    pool = y[start:stop]
     kind = torch.arange(users) % 2
     preferred = [piecewise_reward(pool, torch.tensor(t)).diff(dim=1).squeeze(1) > 0 for t in (0, 1)]
     second_wins = torch.stack(preferred)  # [types pairs]
@@ -75,13 +76,8 @@ def _part(pool: Tensor, users: int, choices: int, generator: torch.Generator) ->
     user = torch.arange(users).repeat_interleave(choices)
     flat = pair.reshape(-1)
     winner = second_wins[kind[user], flat].long()
-    items = torch.stack([2 * flat + winner, 2 * flat + 1 - winner], dim=1)
-    index = ChoiceIndex.build(
-        user,
-        items,
-        torch.tensor([0, 1]).expand(len(flat), 2),
-        flat.unsqueeze(1).expand(-1, 2).contiguous(),
-        n_users=users,
-    )
+    group = (start + flat).unsqueeze(1).expand(-1, 2)
+    items = 2 * group + torch.stack([winner, 1 - winner], dim=1)
+    index = ChoiceIndex.build(user, items, torch.tensor([0, 1]).expand_as(items), group, n_users=users)
     disagreement = (second_wins[0] != second_wins[1]).double().mean().item()
-    return PiecewisePart(index, pool.reshape(-1, 1), kind, disagreement)
+    return PiecewisePart(index, kind, disagreement)

@@ -1,0 +1,100 @@
+"""`tacit demo`: the whole story on simulated people."""
+
+import textwrap
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.panel import Panel
+from rich.table import Table
+
+from tacit.cli._options import Out, Seed
+from tacit.cli._paths import prepare_out
+from tacit.cli._progress import progress
+from tacit.cli._result import Result
+from tacit.cli.synthetic import synthetic_table
+from tacit.evaluation import plot_accuracy, plot_reliability
+from tacit.files import write_json
+from tacit.recipes.demo import CHOICES_SHOWN, KS, Person, TextDemo, text_demo
+from tacit.recipes.demo_plots import plot_people
+from tacit.recipes.synthetic import synthetic_experiment
+from tacit.recipes.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
+
+__all__ = ["EXAMPLE", "demo"]
+
+EXAMPLE = "tacit demo --out demo/"
+
+
+def demo(
+    out: Out = Path("demo"),
+    fast: Annotated[bool, typer.Option("--fast", help="Smaller worlds and shorter training, under a minute.")] = False,
+    embedder: Annotated[
+        str,
+        typer.Option("--embedder", help="How answers are read: hash (no model, same numbers everywhere) or minilm."),
+    ] = "hash",
+    seed: Seed = 0,
+) -> Result:
+    """Two experiments and three people: what a handful of choices buys, on the CPU, with no data needed."""
+    out = prepare_out(out, own="results.json")
+    with progress("demo") as report:
+        synthetic = synthetic_experiment(
+            [seed], methods=("np_btl", "btl"), steps=300 if fast else None, test_users=1000 if fast else 4000,
+            on_event=report.event,
+        )  # fmt: skip
+        size: dict[str, int] = {"users": 500, "steps": 200} if fast else {}
+        story = text_demo(seed, embedder=embedder, on_event=report.event, **size)
+    plot_synthetic_accuracy(out / "synthetic_accuracy.png", synthetic)
+    plot_reward_curves(out / "synthetic_rewards.png", synthetic.runs[0])
+    oracle = {"told the truth": dict.fromkeys(story.report.n_users, story.oracle_accuracy)}
+    title = "Strangers and new questions: accuracy of predicted choices"
+    plot_accuracy(out / "text_accuracy.png", story.report.methods, reference=oracle, title=title)
+    plot_reliability(out / "text_reliability.png", story.report.reliability, ece=story.report.model["ece"])
+    plot_people(out / "people.png", story.people)
+    data: dict[str, Any] = {
+        "synthetic": synthetic.to_json(),
+        "text": story.report.to_json() | {"oracle_accuracy": story.oracle_accuracy},
+        "people": [person.to_json() for person in story.people],
+    }
+    write_json(out / "results.json", data)
+    view: list[RenderableType] = [
+        "1. The paper's one-dimensional world: two kinds of users who disagree about half of the pairs.",
+        synthetic_table(synthetic),
+        "2. A world of answers in English: people differ in how they weigh length, warmth, hedging, humour, formality.",
+        _text_table(story),
+        f'3. Three strangers, {CHOICES_SHOWN} choices each, and one new question: "{story.people[0].question}"',
+        *(_person(person) for person in story.people),
+        f"pictures and numbers: {out}/",
+    ]
+    return Result(data, view)
+
+
+def _text_table(story: TextDemo) -> Table:
+    n = max(story.report.n_users.values())
+    table = Table(title=f"accuracy, %, on new questions, {n} people nobody has seen", title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for k in KS:
+        table.add_column(f"k = {k}", justify="right")
+    for label, summary in story.report.methods.items():
+        accuracy = summary["accuracy"]
+        table.add_row(label, *(f"{100 * accuracy[k]:.1f}" if k in accuracy else "" for k in KS))
+    table.add_row("told the truth", *(f"{100 * story.oracle_accuracy:.1f}" for _ in KS))
+    return table
+
+
+def _person(person: Person) -> Panel:
+    """Choices made, and the same answers in this person's order."""
+    lines = ["some of the choices it saw (+ chosen, - rejected):"]
+    for choice in person.choices[:3]:
+        lines += [f" + {_short(choice.responses[0])}", f" - {_short(choice.responses[1])}", ""]
+    order = sorted(range(len(person.answers)), key=lambda i: -person.scores[i])
+    true_order = sorted(range(len(person.answers)), key=lambda i: -person.true_scores[i])
+    lines.append("the answers in the order inferred (true place in brackets):")
+    lines += [f"{n + 1:2}. [{true_order.index(i) + 1}] {_short(person.answers[i])}" for n, i in enumerate(order)]
+    best = textwrap.fill(person.best(), 74, initial_indent=" ", subsequent_indent=" ")
+    lines += ["", "predicted favourite:", best]
+    return Panel("\n".join(lines), title=f"{person.user_id} {person.wants}", title_align="left", width=80)
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, 66, placeholder=" ...")

@@ -1,0 +1,48 @@
+"""`tacit embed`: every item of a preference file embedded once, into a store."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tacit.choices import read_choices
+from tacit.cli._options import Seed
+from tacit.cli._progress import progress
+from tacit.cli._result import Result
+from tacit.recipes.embed import embed_items
+from tacit.recipes.items import table_embedder
+
+__all__ = ["EXAMPLE", "embed"]
+
+EXAMPLE = "tacit embed data.jsonl --store items/ --embedder minilm"
+
+
+def embed(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Preferences: .jsonl, .csv, .parquet or hf://owner/name.")
+    ],
+    store: Annotated[Path, typer.Option("--store", metavar="DIR", help="Item store to make or extend.")],
+    embedder: Annotated[
+        str | None,
+        typer.Option("--embedder", metavar="NAME", help="minilm, hash, vectors, a path or a hub name."),
+    ] = None,
+    seed: Seed = 0,
+) -> Result:
+    """Embed every distinct (prompt, response) of DATA once; interrupted, it goes on where it stood.
+
+    Nothing here is random; --seed is taken because every verb takes it.
+    """
+    table = read_choices(data)
+    chosen = table_embedder(table, embedder)
+    with progress("embedding") as report:
+        done = embed_items(table, chosen, store, progress=report)
+    view = [
+        f"{done.items} items in {data}, {done.new} of them new: embedded by {chosen.name} "
+        f"({chosen.dim} dimensions) in {done.seconds:.1f} s",
+        f"{done.windowed} responses were longer than one window and read in several; {done.cut_prompts} prompts were "
+        "cut from the left to fit",
+        f"written: {store} ({done.stored} items in all)",
+    ]
+    data_out = {"store": str(store), "embedder": chosen.name, "dimensions": chosen.dim, **asdict(done)}
+    return Result(data_out, view)

@@ -1,0 +1,56 @@
+"""`tacit synthetic`: the paper's 1-D experiment."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tacit.cli._options import Out, Seed
+from tacit.cli._paths import prepare_out
+from tacit.cli._progress import progress
+from tacit.cli._result import Result
+from tacit.files import write_json
+from tacit.recipes.synthetic import KS, SyntheticResult, synthetic_experiment
+from tacit.recipes.synthetic_plots import LABELS, plot_reward_curves, plot_synthetic_accuracy
+
+__all__ = ["EXAMPLE", "synthetic", "synthetic_table"]
+
+EXAMPLE = "tacit synthetic --out synthetic/ --seeds 3"
+
+
+def synthetic(
+    out: Out = Path("synthetic"),
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from --seed upwards.")] = 1,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Optimiser steps of NP-BTL; default: as tuned.")
+    ] = None,
+    seed: Seed = 0,
+) -> Result:
+    """Train NP-BTL (predictive, deterministic, ELBO), BTL and DPL on the paper's 1-D task, beside the Bayes line."""
+    out = prepare_out(out, own="results.json")
+    with progress("synthetic") as report:
+        result = synthetic_experiment(range(seed, seed + seeds), steps=steps, on_event=report.event)
+    data = result.to_json()
+    plot_synthetic_accuracy(out / "accuracy.png", result)
+    plot_reward_curves(out / "rewards.png", result.runs[0])
+    write_json(out / "results.json", data)
+    written = [str(out / name) for name in ("results.json", "accuracy.png", "rewards.png")]
+    return Result(data | {"written": written}, [synthetic_table(result), f"written: {', '.join(written)}"])
+
+
+def synthetic_table(result: SyntheticResult) -> Table:
+    """Accuracy by k in percent, the Bayes-optimal line first, seconds of training last."""
+    title = f"accuracy, %, on unseen pairs of unseen users; mean of {len(result.runs)} seed(s)"
+    table = Table(title=title, title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for k in KS:
+        table.add_column(f"k = {k}", justify="right")
+    table.add_column("train, s", justify="right")
+    bayes = result.bayes_optimal()
+    table.add_row("Bayes-optimal", *(f"{100 * bayes[k]:.2f}" for k in KS), "", end_section=True)
+    for method in result.runs[0].reports:
+        accuracy = result.accuracy(method)
+        seconds = sum(run.seconds[method] for run in result.runs) / len(result.runs)
+        table.add_row(LABELS[method], *(f"{100 * accuracy[k]:.2f}" for k in KS), f"{seconds:.1f}")
+    return table

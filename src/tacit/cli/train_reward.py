@@ -1,0 +1,123 @@
+"""`tacit train-reward`: from a file of preferences to a reward model that follows the user."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table
+
+from tacit.choices import read_choices
+from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
+from tacit.cli._options import SeedOverride
+from tacit.cli._paths import prepare_out
+from tacit.cli._progress import progress
+from tacit.cli._result import Result
+from tacit.errors import ConfigError
+from tacit.recipes import item_vectors, table_embedder
+from tacit.recipes import train_reward as train
+from tacit.recipes.reward import plan_training
+from tacit.rewards import RewardConfig
+from tacit.training import TrainingConfig
+
+__all__ = ["EXAMPLE", "TrainRewardConfig", "train_reward"]
+
+EXAMPLE = "tacit train-reward data.jsonl --out model/ --set training.steps=1000"
+
+
+class TrainRewardConfig(BaseModel):
+    """All settings of `tacit train-reward`, in two sections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reward: RewardConfig = RewardConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+def train_reward(
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Preferences: .jsonl, .csv, .parquet or hf://owner/name.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the model.")] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", metavar="DIR", help="Item store to use and extend, from `tacit embed`.")
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option("--embedder", metavar="NAME", help="minilm, hash, vectors, a path or a hub name."),
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Drop bad rows, counted and listed, instead of stopping.")
+    ] = False,
+    print_config: PrintConfig = False,
+    seed: SeedOverride = None,
+) -> Result:
+    """Train a reward model that adapts to a user from a few choices, with a pooled control beside it.
+
+    A run that was killed goes on where it stood when the same command is given again.
+    """
+    chosen = [*(settings or ()), *([] if seed is None else [f"training.seed={seed}"])]
+    configured = read_config(TrainRewardConfig, config, chosen)
+    if print_config:
+        return config_result(configured)
+    if data is None or out is None:
+        raise ConfigError("expected DATA and --out DIR; see `tacit train-reward --help`")
+    out = prepare_out(out, own="pooled/config.json")
+    started = time.perf_counter()
+    table = read_choices(data, skip_bad_rows=skip_bad_rows)
+    plan_training(table, configured.reward, configured.training)  # to fail before hours of embedding
+    chosen_embedder = table_embedder(table, embedder)
+    inert: list[dict[str, Any]] = []
+    with progress("embedding") as report:
+        vectors = item_vectors(table, chosen_embedder, store, progress=report)
+    with progress("training") as report:
+
+        def on_event(event: dict[str, Any]) -> None:
+            inert.extend([event] if event["event"] == "inert" else [])
+            report.event(event)
+
+        trained = train(
+            table,
+            vectors,
+            embedder=chosen_embedder,
+            config=configured.reward,
+            training=configured.training,
+            out=out,
+            on_event=on_event,
+        )
+    counts = table.describe()
+    notes = {"personalised": trained.model.notes, "pooled": trained.pooled.notes}
+    result = {
+        "out": str(out),
+        "data": counts,
+        "embedder": {"name": chosen_embedder.name, "dimensions": chosen_embedder.dim},
+        "validation": {
+            name: {key: note[key] for key in ("steps", "best_step")}
+            | {key: note[f"validation_{key}"] for key in ("accuracy", "nll")}
+            for name, note in notes.items()
+        },
+        "inert": bool(inert),
+        "seconds": time.perf_counter() - started,
+    }
+    summary = (
+        f"{counts['users']} users, {counts['choices']} choices, {counts['items']} items, {counts['prompts']} prompts; "
+        f"embedder {chosen_embedder.name} ({chosen_embedder.dim} dimensions)"
+    )
+    view: list[Any] = [summary, _table(result["validation"])]
+    if inert:
+        view.append("personalisation is inert: knowing the user does not help here (see the warning above)")
+    return Result(result, [*view, f"written: {out} ({result['seconds']:.0f} s)"])
+
+
+def _table(validation: dict[str, dict[str, float]]) -> Table:
+    """Accuracy and NLL on validation users, context sizes mixed as in training."""
+    table = Table(title="on validation users, k mixed as in training", title_justify="left")
+    for name in ("", "steps", "best step", "accuracy, %", "NLL"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, row in validation.items():
+        cells = (str(row["steps"]), str(row["best_step"]), f"{100 * row['accuracy']:.1f}", f"{row['nll']:.3f}")
+        table.add_row(name, *cells)
+    return table

@@ -1,0 +1,52 @@
+"""Both reward heads under the suite that outsiders inherit."""
+
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from tacit.rewards import BilinearHead, MLPHead, RewardHead
+from tacit.testing import HeadConformance
+
+
+class TestBilinear(HeadConformance):
+    def make(self, dim: int, latent: int) -> RewardHead:
+        return BilinearHead(dim, latent, hidden=(16,))
+
+
+class TestBilinearLinear(HeadConformance):
+    def make(self, dim: int, latent: int) -> RewardHead:
+        return BilinearHead(dim, latent, hidden=())
+
+
+class TestMLP(HeadConformance):
+    def make(self, dim: int, latent: int) -> RewardHead:
+        return MLPHead(dim, latent, hidden=(16, 8))
+
+
+class TestMLPOneLayer(HeadConformance):
+    def make(self, dim: int, latent: int) -> RewardHead:
+        return MLPHead(dim, latent, hidden=(16,))
+
+
+class _Deaf(RewardHead):
+    """Adds a user's latent to all rewards alike: it looks personal and is not."""
+
+    linear: ClassVar[bool] = True
+
+    def __init__(self, dim: int, latent: int) -> None:
+        super().__init__()
+        self.item, self.user = torch.nn.Linear(dim, 1), torch.nn.Linear(latent, 1)
+
+    def forward(self, items: Tensor, z: Tensor) -> Tensor:
+        return self.item(items).squeeze(-1) + self.user(z)
+
+
+def test_the_suite_finds_a_head_that_ignores_the_user() -> None:
+    class Suite(HeadConformance):
+        def make(self, dim: int, latent: int) -> RewardHead:
+            return _Deaf(dim, latent)
+
+    with pytest.raises(AssertionError, match="rank items alike"):
+        Suite().test_the_latent_changes_preferences()

@@ -1,0 +1,77 @@
+"""`RewardModel` under the suite of preference models: heads x doubt, ties, ageing off, attention, pooled."""
+
+import torch
+
+from tacit.rewards import RewardConfig, RewardModel
+from tacit.rewards.network import RewardNetwork
+from tacit.testing import SavedModelConformance
+
+
+def small_model(dim: int, seed: int, **config: object) -> RewardModel:
+    """A model with weights off their start and a standardiser that does something."""
+    sizes = {"latent": 3, "encoder_hidden": (16,), "head_hidden": (16,)}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        network = RewardNetwork(dim, RewardConfig.model_validate(sizes | config))
+        network.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return RewardModel(network.eval(), temperature=1.3)
+
+
+class TestBilinearVariational(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, head="bilinear")
+
+
+class TestBilinearDeterministic(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, head="bilinear", variational=False)
+
+
+class TestMLPVariational(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, head="mlp")
+
+
+class TestMLPDeterministic(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, head="mlp", variational=False)
+
+
+class TestTiesBilinearVariational(SavedModelConformance):
+    ties = True
+
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, ties=True)
+
+
+class TestTiesMLPVariational(SavedModelConformance):
+    ties = True
+
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, ties=True, head="mlp")
+
+
+class TestTiesDeterministic(SavedModelConformance):
+    ties = True
+
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, ties=True, variational=False)
+
+
+class TestRefined(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, refine=True)
+
+
+class TestAttention(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, encoder="attention")
+
+
+class TestPooled(SavedModelConformance):
+    personal = False
+
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, encoder="none")
