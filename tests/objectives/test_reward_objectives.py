@@ -54,11 +54,11 @@ def test_targets_of_a_user_are_scored_jointly() -> None:
 
 
 def test_very_unlikely_targets_stay_finite() -> None:
-    log_prob = torch.full((4, 2, 3), -1e4, requires_grad=True)
-    loss = predictive(log_prob, torch.ones(2, 3))
+    log_prob = torch.full((4, 2, 3), -1e4, dtype=torch.float64, requires_grad=True)
+    loss = predictive(log_prob, torch.ones(2, 3, dtype=torch.float64))
     loss.backward()
     assert loss.item() == pytest.approx(1e4)
-    assert_close(log_prob.grad, torch.full((4, 2, 3), -1 / 24))
+    assert_close(log_prob.grad, torch.full((4, 2, 3), -1 / 24, dtype=torch.float64))
 
 
 def test_nobody_has_a_target() -> None:

@@ -104,7 +104,7 @@ def test_davidson_under_a_gaussian_is_the_integral(doubt: float) -> None:
                 lambda d: 1 / (1 + np.exp(-np.clip(d, -700, 700)) + nu * np.exp(-np.clip(d, -700, 700) / 2)),
                 mean[user, pair].item(), variance[user, pair].item(),
             )  # fmt: skip
-            assert got[user, pair].item() == pytest.approx(want, abs=1e-3 if doubt <= 10 else 1e-2)
+            assert got[user, pair].item() == pytest.approx(want, abs=1e-6)
 
 
 @given(seed=st.integers(0, 10**6), kind=st.sampled_from(sorted(HEADS)), ties=st.booleans(), doubt=st.sampled_from([0, 1, 9]))

@@ -21,7 +21,7 @@ def test_rewards_are_those_of_the_paper() -> None:
 
 def test_every_choice_follows_the_reward_of_its_user(world: PiecewiseWorld) -> None:
     for part in (world.train, world.validation, world.test):
-        y = part.vectors[part.index.items].squeeze(-1)
+        y = world.vectors[part.index.items].squeeze(-1)
         kind = part.kind[part.index.user]
         reward = piecewise_reward(y, kind.unsqueeze(1))
         assert bool((reward[:, 0] >= reward[:, 1]).all())
@@ -29,7 +29,8 @@ def test_every_choice_follows_the_reward_of_its_user(world: PiecewiseWorld) -> N
 
 
 def test_sizes_and_balance(world: PiecewiseWorld) -> None:
-    for part, users, choices in zip((world.train, world.validation, world.test), (40, 10, 20), (20, 10, 30), strict=True):
+    parts = (world.train, world.validation, world.test)
+    for part, users, choices in zip(parts, SMALL["users"], SMALL["choices"], strict=True):
         assert part.index.n_users == users
         assert part.index.counts.tolist() == [choices] * users
         assert part.kind.sum() == users // 2
@@ -39,14 +40,14 @@ def test_sizes_and_balance(world: PiecewiseWorld) -> None:
 
 
 def test_pools_are_disjoint(world: PiecewiseWorld) -> None:
-    parts = (world.train, world.validation, world.test)
-    pools = [set(part.vectors.flatten().tolist()) for part in parts]
-    assert [len(pool) for pool in pools] == [1600, 200, 200]
-    assert not pools[0] & pools[1] | pools[0] & pools[2] | pools[1] & pools[2]
+    assert world.vectors.shape == (2000, 1)
+    bounds = [(0, 1600), (1600, 1800), (1800, 2000)]
+    for part, (low, high) in zip((world.train, world.validation, world.test), bounds, strict=True):
+        assert low <= part.index.items.min() <= part.index.items.max() < high
 
 
 def test_disagreement_is_the_share_of_the_pool(world: PiecewiseWorld) -> None:
-    pair = world.train.vectors.reshape(-1, 2)
+    pair = world.vectors[:1600].reshape(-1, 2)
     first_wins = [piecewise_reward(pair, torch.tensor(kind)).diff(dim=1) < 0 for kind in (0, 1)]
     assert world.train.disagreement == pytest.approx((first_wins[0] != first_wins[1]).double().mean().item())
     assert world.train.disagreement == pytest.approx(0.5, abs=0.06)
@@ -54,9 +55,9 @@ def test_disagreement_is_the_share_of_the_pool(world: PiecewiseWorld) -> None:
 
 def test_same_seed_same_world_other_seed_other_world() -> None:
     a, b, c = (PiecewiseWorld.generate(seed, **SMALL) for seed in (1, 1, 2))
-    assert torch.equal(a.train.vectors, b.train.vectors)
+    assert torch.equal(a.vectors, b.vectors)
     assert torch.equal(a.test.index.items, b.test.index.items)
-    assert not torch.equal(a.train.vectors, c.train.vectors)
+    assert not torch.equal(a.vectors, c.vectors)
 
 
 def test_the_global_random_state_is_left_alone() -> None:

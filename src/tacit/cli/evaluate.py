@@ -53,7 +53,7 @@ def _by_method(report: Report) -> Table:
     """Accuracy by k of the model and its controls, and what is gained over the pooled reward."""
     table = Table(title="accuracy, %, with 95 % intervals over users", title_justify="left")
     for name in ("k", "users", *report.methods, *(["gain over pooled"] if "pooled" in report.gain else [])):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name == "model")
     for number, users in report.n_users.items():
         cells = [_cell(method.values["accuracy"].get(number)) for method in report.methods.values()]
         low, high = report.model.interval["accuracy"].get(number, (float("nan"),) * 2)

@@ -19,6 +19,8 @@ __all__ = ["EXAMPLE", "score"]
 
 EXAMPLE = "tacit score model/ --profile profile.json items.jsonl"
 
+_SHOWN = 10
+
 
 def score(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of `tacit train-reward`, or a hub name.")],
@@ -38,21 +40,26 @@ def score(
     data = {"ranking": [asdict(item) for item in ranked]}
     if out is not None:
         write_json(out, data)
-    return Result(data, [_table(ranked), *([] if out is None else [f"written: {out}"])])
+    return Result(data, [*_tables(ranked), *([] if out is None else [f"written: {out}"])])
 
 
-def _table(ranked: list[ScoredItem]) -> Table:
-    """One section per prompt, best first for the user."""
-    table = Table(title="rewards in nats; only differences under one prompt mean something", title_justify="left")
-    for name in ("rank", "score", "population's rank", "population's score"):
-        table.add_column(name, justify="right")
-    table.add_column("response")
-    for number, item in enumerate(ranked):
-        if item.rank == 1:
-            table.add_row("", "", "", "", f"> {shorten(item.prompt)}")
-        last = number + 1 == len(ranked) or ranked[number + 1].rank == 1
-        table.add_row(
-            str(item.rank), f"{item.score:.2f}", str(item.population_rank), f"{item.population_score:.2f}",
-            shorten(item.response), end_section=last,
-        )  # fmt: skip
-    return table
+def _tables(ranked: list[ScoredItem]) -> list[Table | str]:
+    """One table per prompt, best first for the user."""
+    prompts: dict[str, list[ScoredItem]] = {}
+    for item in ranked:
+        prompts.setdefault(item.prompt, []).append(item)
+    view: list[Table | str] = [
+        "in brackets: the population; scores are in nats and mean something under one prompt only"
+    ]
+    for prompt, items in list(prompts.items())[:_SHOWN]:
+        table = Table(title=shorten(prompt), title_justify="left")
+        table.add_column("rank", justify="right", no_wrap=True)
+        table.add_column("score", justify="right", no_wrap=True)
+        table.add_column("response")
+        for item in items:
+            rank, score = f"{item.rank} ({item.population_rank})", f"{item.score:.2f} ({item.population_score:.2f})"
+            table.add_row(rank, score, shorten(item.response))
+        view.append(table)
+    if len(prompts) > _SHOWN:
+        view.append(f"and {len(prompts) - _SHOWN} prompts more: --json and --out give all")
+    return view

@@ -32,12 +32,10 @@ def choice_log_prob(scores: Tensor, rank: Tensor, log_nu: Tensor | None = None) 
 
 
 def _pair(scores: Tensor, rank: Tensor, log_nu: Tensor | None) -> Tensor:
-    real = rank[..., 1] >= 0
-    tie = rank[..., 1] == 0
-    first, second = torch.where(real.unsqueeze(-1), scores, 0.0).unbind(-1)
+    real, tie = rank[..., 1] >= 0, rank[..., 1] == 0
+    gap = torch.where(real, scores[..., 0] - scores[..., 1], 0.0)
     if log_nu is not None:
-        value = davidson.log_prob(first, second, tie, log_nu)
+        value = davidson.log_prob(gap, torch.zeros_like(gap), tie, log_nu)
     else:
-        gap = first - second
-        value = logsigmoid(gap) - 0.5 * gap * tie  # the mean of log sigmoid(gap) and log sigmoid(-gap) where tied
+        value = torch.addcmul(logsigmoid(gap), gap, 0.5 * tie, value=-1)  # the mean of both orders where tied
     return torch.where(real, value, 0.0)

@@ -1,6 +1,22 @@
 """Recipes: what a command-line verb does, in one call on tables and folders."""
 
+from tacit.recipes.assess import Assessment, assess, load_with_control
 from tacit.recipes.items import embedder_of, item_vectors, table_embedder
 from tacit.recipes.reward import TrainedReward, train_reward
+from tacit.recipes.users import InferredUser, ScoredItem, infer_user, load_profile, score_items
 
-__all__ = ["TrainedReward", "embedder_of", "item_vectors", "table_embedder", "train_reward"]
+__all__ = [
+    "Assessment",
+    "InferredUser",
+    "ScoredItem",
+    "TrainedReward",
+    "assess",
+    "embedder_of",
+    "infer_user",
+    "item_vectors",
+    "load_profile",
+    "load_with_control",
+    "score_items",
+    "table_embedder",
+    "train_reward",
+]

@@ -75,9 +75,7 @@ def load_with_control(folder: str | PathLike[str]) -> tuple[RewardModel, PooledB
     model = RewardModel.load(folder)
     beside = Path(folder) / "pooled"
     if not beside.exists():
-        logger.warning(
-            "%s holds no pooled control; what personalising gains over one reward for all is not shown", folder
-        )
+        logger.info("%s holds no pooled control, so what is gained over one reward for all is not shown", folder)
         return model, None
     pooled = PooledBTL.load(beside)
     if pooled.dim != model.dim or pooled.embedder != model.embedder:

@@ -107,7 +107,7 @@ def text_demo(
     vectors = item_vectors(table, reader)
     known_users, new_users = split_users(table, (0.8, 0.2), seed=seed)
     known_prompts, new_prompts = split_groups(table, (0.8, 0.2), seed=seed)
-    training = TrainingConfig(seed=seed, steps=steps, device="cpu")
+    training = TrainingConfig(seed=seed, steps=steps)
     trained = train_reward(
         cut(table, known_users, known_prompts).table, vectors, embedder=reader, config=RewardConfig(), training=training,
         on_event=on_event,

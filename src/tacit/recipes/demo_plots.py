@@ -33,7 +33,8 @@ def plot_people(path: str | PathLike[str], people: Sequence[Person]) -> None:
     assert first is not None
     first.set_yticks(place, [textwrap.shorten(a, 44, placeholder=" ...") for a in answers])
     first.invert_yaxis()
-    first.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower right")
+    handles, labels = first.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
     title = f'"{people[0].question}" The same answers, ranked for three strangers from ten choices each'
     figure.suptitle("\n".join(textwrap.wrap(title, 95)), x=0.01, ha="left", fontsize=11, color=INK)
     save_figure(figure, path)

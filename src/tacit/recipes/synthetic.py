@@ -79,7 +79,7 @@ def synthetic_configs(seed: int, *, steps: int | None = None) -> dict[str, tuple
     reward = RewardConfig(latent=2, encoder_hidden=(64, 64, 64), head_hidden=(64, 64))
     training = TrainingConfig(
         seed=seed, steps=steps or 2000, users_per_batch=256, max_context=10, targets=4, learning_rate=5e-3,
-        weight_decay=0.0, validate_every=250, patience=0, device="cpu", objective=ObjectiveConfig(samples=4),
+        weight_decay=0.0, validate_every=250, patience=0, objective=ObjectiveConfig(samples=4),
     )  # fmt: skip
     elbo = training.model_copy(update={"objective": ObjectiveConfig(kind="elbo", samples=4)})
     short = training.model_copy(update={"steps": max(1, training.steps // 4)})

@@ -198,7 +198,7 @@ def _warn_if_inert(metrics: dict[str, float], name: str, on_event: Callable[[Eve
 def _run_fingerprint(choices: ChoiceIndex, vectors: Tensor, config: RewardConfig, training: TrainingConfig) -> str:
     """Of everything that the trajectory depends on; threads and device are left to the machine."""
     digest = hashlib.blake2b(digest_size=12)
-    digest.update(config.model_dump_json().encode() + training.model_dump_json(exclude={"threads", "device"}).encode())
+    digest.update(config.model_dump_json().encode() + training.model_dump_json(exclude={"threads", "device", "report_to"}).encode())
     for tensor in (choices.user, choices.items, choices.rank, choices.weight, choices.group, vectors):
         digest.update(tensor.contiguous().cpu().numpy().data)
     return digest.hexdigest()

@@ -72,8 +72,7 @@ def preference(
         variance = torch.einsum(equation, f.square(), posterior.scale.square()) / temperature**2
         if log_nu is None:
             return expected_sigmoid(mean, variance)
-        nodes = ((x, w) for x, w in _hermite(32))
-        return torch.stack([w * _davidson(mean + x * variance.sqrt(), log_nu) for x, w in nodes]).sum(0)
+        return _expected_davidson(mean, variance, log_nu)
     generator = step_generator(0, SAMPLES)
     latent = posterior.mean.shape[-1]
     noise = torch.randn(SAMPLES // 2, 1, latent, generator=generator, dtype=posterior.mean.dtype)
@@ -90,3 +89,21 @@ def preference(
 
 def _davidson(gap: Tensor, log_nu: Tensor) -> Tensor:
     return torch.stack([torch.zeros_like(gap), -gap, log_nu - gap / 2]).logsumexp(0).neg().exp()
+
+
+def _expected_davidson(mean: Tensor, variance: Tensor, log_nu: Tensor) -> Tensor:
+    """E[P(a over b)] for a gap ~ N(mean, variance), elementwise, to 1e-6 for any variance.
+
+    A narrow Gaussian sees a smooth curve: Gauss-Hermite. A wide one sees a step, blurred a little: with the curve's
+    slope f, E = integral of f(u) Phi((mean - u) / scale) du, where the trapezoid rule converges exponentially.
+    """
+    scale = variance.sqrt()
+    narrow, wide = torch.zeros_like(mean), torch.zeros_like(mean)
+    for x, weight in _hermite(24):
+        narrow += weight * _davidson(mean + x * scale.clamp(max=1), log_nu)
+    u = 2 * log_nu.clamp(min=0) + torch.arange(-34, 35, dtype=mean.dtype, device=mean.device)
+    win, lose = _davidson(u, log_nu), _davidson(-u, log_nu)
+    slope = win * (1 - win + lose) / 2
+    for at, weight in zip(u, slope / slope.sum(), strict=True):
+        wide += weight * ndtr((mean - at) / scale.clamp(min=1))
+    return torch.where(scale < 1, narrow, wide)

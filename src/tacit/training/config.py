@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tacit.training.trackers import Tracker
+
 __all__ = ["ObjectiveConfig", "TrainingConfig"]
 
 
@@ -32,6 +34,7 @@ class TrainingConfig(BaseModel):
         patience: validations without a better NLL before training stops; 0 never stops early.
         threads: CPU threads, or None to measure and choose.
         device: `cpu`, `cuda`, ..., or None to measure and choose.
+        report_to: experiment trackers to send the validation numbers to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -50,3 +53,4 @@ class TrainingConfig(BaseModel):
     objective: ObjectiveConfig = ObjectiveConfig()
     threads: int | None = Field(default=None, ge=1, le=1024)
     device: str | None = None
+    report_to: tuple[Tracker, ...] = ()

@@ -19,6 +19,7 @@ from tacit.training.checkpoint import Progress, read_checkpoint, read_progress, 
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 from tacit.training.hardware import Hardware, choose_hardware, cpu_threads
 from tacit.training.schedule import warmup_cosine
+from tacit.training.trackers import open_trackers
 
 __all__ = ["Event", "Trainable", "TrainingResult", "train"]
 
@@ -71,7 +72,14 @@ def train(
         ConfigError: the folder holds the checkpoint of another run, or the loss is not finite.
     """
     started = time.perf_counter()
-    emit = on_event or (lambda event: None)
+    listeners = [on_event] if on_event else []
+    if config.report_to:
+        listeners.append(open_trackers(config.report_to, name, folder))
+
+    def emit(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
     checkpoint = folder / "checkpoint" if folder else None
     progress = _resumable(checkpoint, run)
     hardware = choose_hardware(
