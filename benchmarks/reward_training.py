@@ -44,7 +44,7 @@ def main() -> None:
     made.add_argument("--seeds", type=int, default=3, help="runs of (b)")
     made.add_argument("--cap", type=float, default=300.0, help="seconds after which an arm of (b) is given up")
     made.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3], help="Adam rates of the usual way")
-    made.add_argument("--repeats", type=int, default=7)
+    made.add_argument("--repeats", type=int, default=5)
     made.add_argument("--only", choices=["a", "b"])
     options = made.parse_args()
     if options.fast:
@@ -80,17 +80,15 @@ def throughput(world: PiecewiseWorld, options: Namespace) -> dict[str, Any]:
     reward, training = synthetic_configs(options.seed)["np_btl"]
     networks = {"tacit": lambda: RewardNetwork(1, reward), "256-wide": lambda: UsualNetwork(1)}
     results: dict[str, Any] = {}
-    rows = []
     for kind, network in networks.items():
         setting = Setting(network, world, training, options.device)
-        results[kind] = one_network(setting, 3 if options.fast else 60, options.repeats)
-        found = results[kind]
-        rows += [
-            [f"{kind}, {arm}", found["threads"][arm], found["pairs_per_second"][arm], *parts(found, arm)]
-            for arm in ARMS
-        ]
-        rows.append([f"{kind}: ratio", "", found["ratio"]["of_medians"], *[""] * len(PARTS)])
-    table(["network, data and loop", "threads", "pairs/s", *(f"{p}, ms" for p in PARTS)], rows)
+        found = results[kind] = one_network(setting, 3 if options.fast else 30, options.repeats)
+        rows: list[list[object]] = []
+        for arm in ARMS:
+            spent = found["milliseconds_per_step"][arm]
+            rows.append([arm, found["threads"][arm], found["pairs_per_second"][arm], *(spent[part] for part in PARTS)])
+        rows.append(["ratio", "", found["ratio"]["of_medians"], *[""] * len(PARTS)])
+        table([f"{kind} network", "threads", "pairs/s", *(f"{part}, ms" for part in PARTS)], rows)
     return results
 
 
@@ -173,10 +171,6 @@ def breakdown(setting: Setting, draw: Callable[[int], Episode], steps: int) -> d
         marks.append(_now(setting.device))
         spent.append([1e3 * (b - a) for a, b in pairwise(marks)])
     return {part: median(values) for part, values in zip(PARTS, zip(*spent[5:], strict=True), strict=True)}
-
-
-def parts(found: dict[str, Any], arm: str) -> list[float]:
-    return [found["milliseconds_per_step"][arm][part] for part in PARTS]
 
 
 def _now(device: str) -> float:

@@ -2,10 +2,10 @@
 
     python benchmarks/scale.py [--out scale.json] [--fast]
 
-A simulated world (users' weights on a sphere, items' vectors Gaussian, choices by Bradley-Terry-Luce) becomes a
-`ChoiceTable` with texts and vectors of size 384, and `train_reward` trains a reward model and its pooled control on it.
-Everything happens in a subprocess, whose peak resident memory is what the operating system reports at its end: the
-interpreter, torch, data generation, splitting, training and calibration included.
+A simulated world (users' weights on a sphere, items' vectors eight traits in noise, choices by Bradley-Terry-Luce)
+becomes a `ChoiceTable` with texts and vectors of size 384, and `train_reward` trains a reward model and its pooled
+control on it. All of it happens in a subprocess, whose peak resident memory is what the operating system reports at
+its end: the interpreter, torch, data generation, splitting, training and calibration included.
 """
 
 import json
@@ -97,7 +97,10 @@ def generate(options: Namespace) -> Any:
 
     rng = np.random.default_rng(options.seed)
     prompts = options.items // RESPONSES
-    vectors = rng.standard_normal((options.items, options.dim), dtype=np.float32)
+    traits = rng.standard_normal((options.items, 8), dtype=np.float32)  # what users care about
+    vectors = traits @ rng.standard_normal((8, options.dim), dtype=np.float32)
+    for part in np.array_split(vectors, 100):
+        part += rng.standard_normal(part.shape, dtype=np.float32)
     taste = rng.standard_normal((options.users, 8), dtype=np.float32)
     taste *= 4 / np.linalg.norm(taste, axis=1, keepdims=True)
     n = options.choices
@@ -106,8 +109,7 @@ def generate(options: Namespace) -> Any:
     first = rng.integers(RESPONSES, size=n, dtype=np.int32)
     second = (first + rng.integers(1, RESPONSES, size=n, dtype=np.int32)) % RESPONSES
     items = np.stack([RESPONSES * prompt + first, RESPONSES * prompt + second], axis=1)
-    shown = vectors[:, : taste.shape[1]]  # what users care about is in the first dimensions
-    gap = ((shown[items[:, 0]] - shown[items[:, 1]]) * taste[user]).sum(1)
+    gap = ((traits[items[:, 0]] - traits[items[:, 1]]) * taste[user]).sum(1)
     lost = rng.random(n, dtype=np.float32) > 1 / (1 + np.exp(-gap))
     items[lost] = items[lost][:, ::-1]
     return ChoiceTable(

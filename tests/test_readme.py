@@ -33,8 +33,10 @@ def _folder(folder: pathlib.Path, depth: int) -> list[str]:
 
 def _line(path: pathlib.Path, name: str, depth: int) -> str:
     first = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0].rstrip(".")
-    line = f"{'  ' * depth}{name}".ljust(28) + first
-    return line if len(line) <= WIDTH else line[: WIDTH - 4].rsplit(" ", 1)[0] + " ..."
+    start = f"{'  ' * depth}{name}".ljust(28)
+    while len(start) + len(first) > WIDTH:  # too long: leave out the last clause
+        first = re.match(r"(.*)(?:[,.:;] | \(| and | with | that | by | plus )", first).group(1)
+    return start + first
 
 
 def test_the_tree_names_every_file_with_its_own_line():

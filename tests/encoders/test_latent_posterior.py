@@ -24,8 +24,9 @@ def test_kl_is_that_of_torch(rows: list[tuple[float, float, float, float]]) -> N
 
 
 def test_kl_has_a_direction() -> None:
-    wide, narrow = LatentPosterior(torch.zeros(1, 1), torch.ones(1, 1)), LatentPosterior(
-        torch.zeros(1, 1), torch.full((1, 1), 0.1)
+    wide, narrow = (
+        LatentPosterior(torch.zeros(1, 1), torch.ones(1, 1)),
+        LatentPosterior(torch.zeros(1, 1), torch.full((1, 1), 0.1)),
     )
     assert narrow.kl(wide).item() == pytest.approx(np.log(10) + 0.005 - 0.5)
     assert wide.kl(narrow).item() == pytest.approx(-np.log(10) + 50 - 0.5, rel=1e-5)

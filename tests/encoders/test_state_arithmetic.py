@@ -89,7 +89,9 @@ class StateMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(self.held))
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
-        gone = [data.draw(st.lists(st.sampled_from(mine), min_size=1, unique=True)) if mine else [] for mine in self.held]
+        gone = [
+            data.draw(st.lists(st.sampled_from(mine), min_size=1, unique=True)) if mine else [] for mine in self.held
+        ]
         self.state = self.state.forget(*self.arguments(gone))
         self.held = [[c for c in mine if c not in g] for mine, g in zip(self.held, gone, strict=True)]
 
@@ -140,9 +142,7 @@ class StateMachine(RuleBasedStateMachine):
 
 
 TestStateMachine = StateMachine.TestCase
-TestStateMachine.settings = settings(
-    max_examples=100, stateful_step_count=10, phases=(Phase.generate, Phase.shrink)
-)
+TestStateMachine.settings = settings(max_examples=100, stateful_step_count=10, phases=(Phase.generate, Phase.shrink))
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

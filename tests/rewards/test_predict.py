@@ -107,7 +107,12 @@ def test_davidson_under_a_gaussian_is_the_integral(doubt: float) -> None:
             assert got[user, pair].item() == pytest.approx(want, abs=1e-6)
 
 
-@given(seed=st.integers(0, 10**6), kind=st.sampled_from(sorted(HEADS)), ties=st.booleans(), doubt=st.sampled_from([0, 1, 9]))
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(sorted(HEADS)),
+    ties=st.booleans(),
+    doubt=st.sampled_from([0, 1, 9]),
+)
 def test_both_orders_and_the_tie_share_the_mass(seed: int, kind: str, ties: bool, doubt: float) -> None:
     head, (posterior, a, b) = HEADS[kind], situation(seed, doubt)
     log_nu = LOG_NU if ties else None
@@ -134,6 +139,18 @@ def test_temperature_divides_rewards(kind: str, doubt: float) -> None:
     assert_close(boiling, torch.full_like(boiling, 0.5))
 
 
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("doubt", [0.0, 1.0])
+@pytest.mark.parametrize("log_nu", [None, LOG_NU], ids=["pairs", "ties"])
+def test_several_temperatures_are_each_alone(kind: str, doubt: float, log_nu: Tensor | None) -> None:
+    head, (posterior, a, b) = HEADS[kind], situation(5, doubt)
+    hot = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+    with torch.no_grad():
+        together = preference(head, posterior, a, b, temperature=hot[:, None, None], log_nu=log_nu)
+        alone = [preference(head, posterior, a, b, temperature=t, log_nu=log_nu) for t in hot.tolist()]
+    assert_close(together, torch.stack(alone))
+
+
 def test_doubt_pulls_towards_even_odds() -> None:
     head, (posterior, a, b) = HEADS["bilinear"], situation(3)
     with torch.no_grad():
@@ -141,6 +158,21 @@ def test_doubt_pulls_towards_even_odds() -> None:
         unsure = preference(head, posterior, a, b)
     assert bool(((unsure - 0.5).abs() < (sure - 0.5).abs()).all())
     assert bool(((unsure - 0.5) * (sure - 0.5) >= 0).all())
+
+
+def test_samples_are_antithetic() -> None:
+    """Where the gap is symmetric about zero, an even number of draws must say so to the last digit."""
+
+    class Plain(RewardHead):
+        linear = True
+
+        def forward(self, items: Tensor, z: Tensor) -> Tensor:
+            return z @ items[:, :LATENT].T
+
+    posterior, a, b = situation(4)
+    centred = LatentPosterior(torch.zeros_like(posterior.mean), posterior.scale)
+    p = preference(Plain(), centred, a[0], b[0])
+    assert_close(p, torch.full_like(p, 0.5), rtol=0, atol=1e-12)
 
 
 def test_sampling_is_fixed_and_leaves_the_global_random_state_alone() -> None:

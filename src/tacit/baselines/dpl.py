@@ -68,11 +68,13 @@ class MeanVarianceNetwork(RewardNetwork):
         value = mean_variance.log_prob(mean[..., 0], scale[..., 0], mean[..., 1], scale[..., 1], link=self.link)
         return value.expand(z.shape[0], *value.shape)
 
-    def preference(self, posterior: LatentPosterior, a: Tensor, b: Tensor, *, temperature: float = 1.0) -> Tensor:
+    def preference(
+        self, posterior: LatentPosterior, a: Tensor, b: Tensor, *, temperature: float | Tensor = 1.0
+    ) -> Tensor:
         """P(a preferred to b): Float[users pairs], the same for every user; both spreads grow with the temperature."""
         (ma, sa), (mb, sb) = self.head.distribution(a), self.head.distribution(b)
         p = mean_variance.log_prob(ma, temperature * sa, mb, temperature * sb, link=self.link).exp()
-        return p.expand(posterior.mean.shape[0], a.shape[-2])
+        return p.broadcast_to(torch.broadcast_shapes(p.shape, (posterior.mean.shape[0], a.shape[-2])))
 
     def settle(self, items: Tensor) -> None:
         """Fix the common scale: mean s = 1 over the training items."""

@@ -130,7 +130,7 @@ class TableBuilder:
         prompt = self._prompts.encode(rows.prompt)
         ids = self._items.encode(pa.array((prompt[rows.owner] << 32) | self._texts.encode(rows.response)))
         if rows.vectors is not None:
-            differs = self._take_vectors(ids, rows.vectors)
+            differs = self._take_vectors(ids, rows)
             if differs.any():
                 bad = np.zeros(len(rows), dtype=bool)
                 bad[rows.owner[differs]] = True
@@ -159,9 +159,12 @@ class TableBuilder:
         )
         return refused
 
-    def _take_vectors(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Keep the first vector of each new item; say which entries (Bool[entries]) differ from their item's."""
-        new, first = np.unique(ids, return_index=True)
+    def _take_vectors(self, ids: NDArray[np.int64], rows: CleanRows) -> NDArray[np.bool_]:
+        """Keep the vector of each new item's earliest row; Bool[entries]: those that differ from their item's."""
+        assert rows.vectors is not None
+        vectors, by_row = rows.vectors, np.argsort(rows.owner, kind="stable")
+        new, first = np.unique(ids[by_row], return_index=True)
+        first = by_row[first]
         if self._vectors is None:
             self._vectors = np.empty((len(self._items), vectors.shape[1]), np.float32)
         elif len(self._items) > len(self._vectors):  # doubling: each vector is copied a bounded number of times

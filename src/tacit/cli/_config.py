@@ -65,7 +65,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"--config {file}: expected a .toml or .json file")
     try:
         values = parsers[file.suffix](file.read_text(encoding="utf-8"))
-    except ValueError as error:  # bad UTF-8, TOML or JSON; the message says where
+    except (ValueError, RecursionError) as error:  # bad UTF-8, TOML or JSON; the message says where
         raise ConfigError(f"--config {file} is not valid {file.suffix[1:].upper()}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"--config {file}: expected an object of settings, found {type(values).__name__}")

@@ -41,12 +41,12 @@ def synthetic(
 
 def synthetic_table(result: SyntheticResult) -> Table:
     """Accuracy by k in percent, the Bayes-optimal line first, seconds of training last."""
-    title = f"accuracy, %, on unseen pairs of unseen users; mean of {len(result.runs)} seed(s)"
+    title = f"accuracy, %, on unseen pairs of unseen users; mean of {len(result.runs)} seed(s); s = seconds of training"
     table = Table(title=title, title_justify="left")
     table.add_column("method", no_wrap=True)
     for k in KS:
-        table.add_column(f"k = {k}", justify="right")
-    table.add_column("train, s", justify="right")
+        table.add_column(f"k={k}", justify="right", no_wrap=True)
+    table.add_column("s", justify="right")
     bayes = result.bayes_optimal()
     table.add_row("Bayes-optimal", *(f"{100 * bayes[k]:.2f}" for k in KS), "", end_section=True)
     for method in result.runs[0].reports:

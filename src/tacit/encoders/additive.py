@@ -1,4 +1,4 @@
-"""The additive encoder: a user is a sum of natural parameters, (lambda * m, lambda) per choice and dimension."""
+"""The additive encoder: a user is a sum of natural parameters, one pair per choice and latent dimension."""
 
 from typing import ClassVar
 
@@ -26,12 +26,35 @@ class _PairEvidence(nn.Module):
         return torch.cat([precision * location, precision], dim=-1)
 
 
+class _RewardEvidence(nn.Module):
+    """(winner, loser, tie) -> [lambda * m, lambda], read off the very reward r(y; z) = f(y) . z + b(y) the choice is about.
+
+    One Newton step of log sigmoid(df . z + db) at the prior mean: gradient df * sigmoid(-db) and, per dimension, curvature
+    df^2 * sigmoid(db) * sigmoid(-db), each times a learnt factor. It has no weights to overfit a few hundred items with.
+    """
+
+    def __init__(self, net: nn.Module, latent: int) -> None:
+        super().__init__()
+        self.net = net
+        self.log_step = nn.Parameter(torch.zeros(latent))
+        self.log_curvature = nn.Parameter(torch.zeros(latent))
+
+    def forward(self, winner: Tensor, loser: Tensor, tie: Tensor) -> Tensor:
+        change = self.net(winner) - self.net(loser)
+        shift, bias = change[..., :-1], change[..., -1:]
+        surprise = torch.sigmoid(-bias)
+        location = shift * surprise * self.log_step.exp()
+        precision = shift.square() * surprise * (1 - surprise) * self.log_curvature.exp()
+        return torch.cat([location, precision], dim=-1)
+
+
 class AdditiveEncoder(Encoder):
     """z ~ N(mean, scale^2) with mean = S1 / (1 + S2), scale = (1 + S2)^(-1/2), S = sum of weighted evidence.
 
     That is the product of a standard normal prior with one Gaussian factor N(m_j, 1 / lambda_j) per choice: the prior
     at k = 0, ever narrower with more choices, and bounded beyond the trained k. `refine` passes (mean, scale) through a
-    residual MLP, for posteriors that are not Gaussian in these coordinates.
+    residual MLP, for posteriors that are not Gaussian in these coordinates. `features`, a bilinear head's network (items
+    to [f, b]), is shared with that head where given: evidence then comes from the reward itself, not from a pair network.
     """
 
     additive: ClassVar[bool] = True
@@ -45,12 +68,15 @@ class AdditiveEncoder(Encoder):
         variational: bool = True,
         refine: bool = False,
         dropout: float = 0.0,
+        features: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.latent = latent
         self.evidence_dim = 2 * latent
         self.has_uncertainty = variational
-        self.pair = _PairEvidence(dim, hidden, latent, dropout)
+        self.pair = (
+            _PairEvidence(dim, hidden, latent, dropout) if features is None else _RewardEvidence(features, latent)
+        )
         self.refine = mlp([2 * latent, max(hidden, default=64), 2 * latent], zero_last=True) if refine else None
 
     def evidence(self, choices: ChoiceBatch) -> Tensor:

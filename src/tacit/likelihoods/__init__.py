@@ -1,4 +1,6 @@
-"""Choice models as pure tensor functions, `log_prob` and `sample` each: `btl.log_prob(chosen, rejected)`.
+"""Choice models as pure tensor functions, `log_prob` and `sample` each.
+
+Use the modules: `btl.log_prob(chosen, rejected)`.
 
 `choice_log_prob` picks the right one for a padded batch of pairs, ties and rankings.
 """

@@ -1,16 +1,19 @@
 """Recipes: what a command-line verb does, in one call on tables and folders."""
 
 from tacit.recipes.assess import Assessment, assess, load_with_control
+from tacit.recipes.embed import Embedded, embed_items
 from tacit.recipes.items import embedder_of, item_vectors, table_embedder
 from tacit.recipes.reward import TrainedReward, train_reward
 from tacit.recipes.users import InferredUser, ScoredItem, infer_user, load_profile, score_items
 
 __all__ = [
     "Assessment",
+    "Embedded",
     "InferredUser",
     "ScoredItem",
     "TrainedReward",
     "assess",
+    "embed_items",
     "embedder_of",
     "infer_user",
     "item_vectors",

@@ -24,8 +24,9 @@ from tacit.files import write_json, write_text
 from tacit.recipes.items import embedder_of, item_vectors
 from tacit.recipes.reward import group_names
 from tacit.rewards.model import RewardModel
+from tacit.rewards.seen import Seen
 
-__all__ = ["KS", "Assessment", "assess", "load_with_control"]
+__all__ = ["KS", "Assessment", "assess", "known_groups", "load_with_control"]
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ def assess(
     vectors = item_vectors(table, embedder_of(model), progress=progress)
     index = table.index()
     known_users = model.seen.knows_users(table.users.to_pylist())
-    known_groups = _known_groups(model, table)
+    met_groups = known_groups(model.seen, table)
     settings: dict[str, Any] = {"ks": ks, "seed": seed, "pooled": pooled}
     report = evaluate(
         model, index, vectors, parts={"seen_users": known_users, "unseen_users": ~known_users}, **settings
@@ -124,15 +125,15 @@ def assess(
             "half are targets); give smaller numbers to --k"
         )
     groups = index.group[index.rank >= 0].unique()
-    known = known_groups[groups]
+    known = met_groups[groups]
     parts = {}
     if known.all() or not known.any():
         parts["seen_prompts" if known.any() else "unseen_prompts"] = replace(report, parts={}, episodes={})
     else:
-        familiar = index.select(known_groups[index.group].all(1))
+        familiar = index.select(met_groups[index.group].all(1))
         for name, choices, targets in (
             ("seen_prompts", familiar, None),
-            ("unseen_prompts", index, ~known_groups),
+            ("unseen_prompts", index, ~met_groups),
         ):
             try:
                 parts[name] = evaluate(model, choices, vectors, target_groups=targets, **settings)
@@ -148,10 +149,10 @@ def assess(
     return Assessment(replace(report, parts={**report.parts, **parts}), met)
 
 
-def _known_groups(model: RewardModel, table: ChoiceTable) -> Tensor:
+def known_groups(seen: Seen, table: ChoiceTable) -> Tensor:
     """Bool[groups]: met in training, as a prompt or, by users who saw one prompt only, as an item of it."""
     names = group_names(table)
-    known = model.seen.knows_prompts(names(group) for group in range(table.n_prompts + table.n_items))
+    known = seen.knows_prompts(names(group) for group in range(table.n_prompts + table.n_items))
     prompts, items = known[: table.n_prompts], known[table.n_prompts :]
     prompt_of = torch.from_numpy(table.item_prompt).long()
     touched = prompts.clone()

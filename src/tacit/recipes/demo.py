@@ -15,7 +15,6 @@ from tacit.episodes.from_table import choice_batch
 from tacit.evaluation import Report, evaluate
 from tacit.recipes.items import item_vectors
 from tacit.recipes.reward import TrainedReward, train_reward
-from tacit.rewards.config import RewardConfig
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
 from tacit.worlds.text import TextWorld
@@ -107,11 +106,13 @@ def text_demo(
     vectors = item_vectors(table, reader)
     known_users, new_users = split_users(table, (0.8, 0.2), seed=seed)
     known_prompts, new_prompts = split_groups(table, (0.8, 0.2), seed=seed)
-    training = TrainingConfig(seed=seed, steps=steps)
     trained = train_reward(
-        cut(table, known_users, known_prompts).table, vectors, embedder=reader, config=RewardConfig(), training=training,
+        cut(table, known_users, known_prompts).table,
+        vectors,
+        embedder=reader,
+        training=TrainingConfig(seed=seed, steps=steps),
         on_event=on_event,
-    )  # fmt: skip
+    )
     strangers = table.of_users(new_users)
     is_new = torch.zeros(table.n_prompts, dtype=torch.bool)
     is_new[new_prompts] = True

@@ -1,6 +1,5 @@
 """Every item of a table embedded once into a store on disk: what `tacit embed` does."""
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from tacit.choices.table import ChoiceTable
-from tacit.embedders import Embedder, ItemStore, Progress, embed_table
+from tacit.embedders import Embedder, Progress, embed_table
 from tacit.embedders.embedder import Item
 from tacit.embedders.transformer import TransformerEmbedder
-from tacit.errors import EmbeddingError
+from tacit.recipes.items import open_store
 
 __all__ = ["Embedded", "embed_items"]
 
@@ -46,16 +45,10 @@ def embed_items(table: ChoiceTable, embedder: Embedder, store: Path, *, progress
         EmbeddingError: what `ItemStore` refuses: another embedder's store, colliding responses, NaN, overflow.
     """
     started = time.perf_counter()
-    fresh = not store.exists()
-    items = ItemStore.open(store, embedder)
     texts = table.item_texts()
-    missing = np.flatnonzero(items.ids(texts).numpy() < 0)
-    try:
+    with open_store(store, embedder) as items:
+        missing = np.flatnonzero(items.ids(texts).numpy() < 0)
         embed_table(table, embedder, items, progress=progress)
-    except EmbeddingError:
-        if fresh and not len(items):
-            shutil.rmtree(store, ignore_errors=True)
-        raise
     cut, windowed = _long_items([texts[i] for i in missing], embedder)
     return Embedded(len(texts), len(missing), len(items), cut, windowed, time.perf_counter() - started)
 

@@ -1,7 +1,10 @@
 """Item vectors for a table or a model: which embedder, which store, and that both are the right ones."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,10 +21,11 @@ from tacit.embedders import (
     resolve_embedder,
 )
 from tacit.embedders.embedder import Item
+from tacit.embedders.rows import DiskRows
 from tacit.errors import EmbeddingError, ModelFormatError, StateMismatchError
 from tacit.rewards.model import EmbedderReference, RewardModel
 
-__all__ = ["embedder_of", "item_vectors", "reference", "table_embedder", "text_vectors"]
+__all__ = ["embedder_of", "item_vectors", "open_store", "reference", "table_embedder", "text_vectors"]
 
 
 def table_embedder(table: ChoiceTable, name: str | None = None) -> Embedder:
@@ -90,14 +94,28 @@ def item_vectors(
             )
         if store is None:
             return torch.from_numpy(table.item_vectors)
-    items = ItemStore.open(store, embedder)
     used = np.unique(table.items[table.rank >= 0])
-    if isinstance(embedder, SuppliedVectors) or len(used) == table.n_items:
-        return items[embed_table(table, embedder, items, progress=progress)]
-    vectors = torch.zeros(table.n_items, embedder.dim)
-    ids = items.add([table.item(int(item)) for item in used], embedder, progress=progress)
-    vectors[torch.from_numpy(used.astype(np.int64))] = items[ids]
-    return vectors
+    with open_store(store, embedder) as items:
+        if isinstance(embedder, SuppliedVectors) or len(used) == table.n_items:
+            return items[embed_table(table, embedder, items, progress=progress)]
+        vectors = torch.zeros(table.n_items, embedder.dim)
+        ids = items.add([table.item(int(item)) for item in used], embedder, progress=progress)
+        vectors[torch.from_numpy(used.astype(np.int64))] = items[ids]
+        return vectors
+
+
+@contextmanager
+def open_store(folder: str | PathLike[str] | None, embedder: Embedder) -> Iterator[ItemStore]:
+    """`ItemStore.open`; if the block fails, a store that is new and still empty is removed again."""
+    path = None if folder is None or Path(folder).exists() else Path(folder)
+    items = None
+    try:
+        items = ItemStore.open(folder, embedder)
+        yield items
+    except EmbeddingError:
+        if path is not None and (len(items) == 0 if items is not None else not DiskRows.exists(path)):
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def text_vectors(items: Sequence[Item], embedder: Embedder) -> Tensor:

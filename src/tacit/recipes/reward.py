@@ -227,8 +227,8 @@ def _check_users(index: ChoiceIndex, source: str) -> None:
     able = len(index.user[~touching].unique())
     if able < MIN_USERS:
         raise ChoiceError(
-            f"{source}: {len(index.user.unique())} users, {able} of them with choices on two prompts (or, where there is "
-            f"one, over separate items); at least {MIN_USERS} such are needed, to infer from one choice and predict "
+            f"{source}: {len(index.user.unique())} users, {able} of them with choices on two prompts (or, where there "
+            f"is one, over separate items); at least {MIN_USERS} such are needed, to infer from one choice and predict "
             "another; bring more users, or more choices of each"
         )
 

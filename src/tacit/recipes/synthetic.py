@@ -66,11 +66,12 @@ class SyntheticResult:
                     str(run.seed): {str(k): run.reports[method].model["accuracy"][k] for k in KS} for run in self.runs
                 },
             }
+        n_users = next(iter(self.runs[0].reports.values())).n_users
         return {
             "bayes_optimal": {str(k): bayes[k] for k in KS},
             "methods": methods,
             "seeds": [run.seed for run in self.runs],
-            "n_users": {str(k): n for k, n in self.runs[0].reports["btl"].n_users.items()},
+            "n_users": {str(k): n for k, n in n_users.items()},
         }
 
 
@@ -126,5 +127,14 @@ def _run(
             name=f"{method}, seed {seed}", on_event=on_event,
         )  # fmt: skip
         models[method], seconds[method] = model, model.notes["seconds"]
-        reports[method] = evaluate(model, world.test.index, world.vectors, ks=KS, seed=seed, max_targets=50)
+        reports[method] = evaluate(
+            model,
+            world.test.index,
+            world.vectors,
+            ks=KS,
+            seed=seed,
+            target_groups=world.balanced_targets(),
+            resamples=100,
+            users_per_chunk=2000,
+        )
     return SyntheticRun(seed, world, models, seconds, reports)

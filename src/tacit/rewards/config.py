@@ -1,8 +1,8 @@
 """What a reward network is made of."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["RewardConfig"]
 
@@ -16,6 +16,8 @@ class RewardConfig(BaseModel):
         encoder: `additive` (default), `attention` (the paper's) or `none` (the pooled BTL: no user code at all).
         variational: whether the encoder carries doubt; asking and stopping need it.
         latent: size of z.
+        evidence: what an additive encoder reads of a choice: `network`, a network of both items (default), or `reward`, the
+            bilinear head's own reward, which generalises better where items are few (hundreds of texts).
         encoder_hidden: widths of the pair network's hidden layers.
         refine: pass the additive posterior through a residual MLP.
         head: `bilinear` (default) or `mlp` (the paper's).
@@ -30,6 +32,7 @@ class RewardConfig(BaseModel):
     encoder: Literal["additive", "attention", "none"] = "additive"
     variational: bool = True
     latent: int = Field(default=16, ge=1, le=4096)
+    evidence: Literal["network", "reward"] = "network"
     encoder_hidden: Widths = (128, 128)
     refine: bool = False
     head: Literal["bilinear", "mlp"] = "bilinear"
@@ -37,3 +40,9 @@ class RewardConfig(BaseModel):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     ties: bool = False
     half_life: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _has_a_reward_to_read(self) -> Self:
+        if self.evidence == "reward" and (self.encoder, self.head) != ("additive", "bilinear"):
+            raise ValueError("evidence 'reward' needs the encoder 'additive' and the head 'bilinear'")
+        return self

@@ -18,6 +18,7 @@ from tacit.rewards.network import RewardNetwork
 from tacit.rewards.seen import Seen
 from tacit.training.config import TrainingConfig
 from tacit.training.diagnostics import collapse_report
+from tacit.training.hardware import cpu_threads
 from tacit.training.loop import Event, train
 
 __all__ = ["fit_reward", "validation_episodes"]
@@ -64,6 +65,12 @@ def fit_reward(
             f"{present[0]} training and {present[1]} validation users with choices; "
             "at least 2 of each are needed, bring more users"
         )
+    last = max(int(choices.items.max()), int(validation.items.max()))
+    if vectors.ndim != 2 or last >= len(vectors):
+        raise ChoiceError(
+            f"vectors of shape {list(vectors.shape)} where the choices speak of items up to {last}; "
+            "give one row of numbers per item"
+        )
     if bool((choices.rank[:, 0] == choices.rank[:, 1]).any()):
         config = config.model_copy(update={"ties": True})
 
@@ -83,13 +90,14 @@ def fit_reward(
         measured = _measure(module, moved)
         return measured | (collapse_report(module, moved[0]) if config.encoder != "none" else {})
 
-    run = _run_fingerprint(choices, standard, config, training)
+    run = _run_fingerprint(model_class.name, choices, validation, target_groups, standard, config, training)
     result = train(network, sampler, validate, training, name=name, folder=folder, run=run, on_event=on_event)
     if config.encoder != "none":
         _warn_if_inert(result.best, name, on_event)
     with torch.no_grad():
         network.settle(standard[used])
-    temperature = _fit_temperature(network, episodes)
+    with cpu_threads(result.hardware.threads):
+        temperature = _fit_temperature(network, episodes)
     notes: dict[str, Any] = {
         "steps": result.steps,
         "best_step": result.best_step,
@@ -119,9 +127,9 @@ def validation_episodes(
 
 @torch.no_grad()
 def _probability(
-    network: RewardNetwork, episode: Episode, temperature: float = 1.0, *, reverse: bool = False
+    network: RewardNetwork, episode: Episode, temperature: float | Tensor = 1.0, *, reverse: bool = False
 ) -> Tensor:
-    """P(first slot over second) of each target, or of the reverse: Float[users targets]."""
+    """P(first slot over second) of each target, or of the reverse: Float[users targets], for each temperature."""
     posterior = network.posterior(episode.context)
     first, second = episode.target.vectors[:, :, 0], episode.target.vectors[:, :, 1]
     a, b = (second, first) if reverse else (first, second)
@@ -156,30 +164,26 @@ def _measure(network: RewardNetwork, episodes: list[Episode]) -> dict[str, float
 
 
 def _fit_temperature(network: RewardNetwork, episodes: list[Episode]) -> float:
-    """The one temperature with the least validation NLL: golden-section search on its logarithm in [1/64, 64]."""
+    """The one temperature with the least validation NLL, in [1/64, 64]: ever finer grids around the best so far.
 
-    def loss(log_t: float) -> float:
-        total = 0.0
+    A grid's temperatures are tried together, so that the network runs once for all of them.
+    """
+
+    def losses(log_t: Tensor) -> Tensor:
+        temperature = log_t.exp2()[:, None, None]
+        total = torch.zeros_like(log_t)
         for episode in episodes:
-            forward = _probability(network, episode, 2.0**log_t)
+            forward = _probability(network, episode, temperature)
             ties = network.log_nu is not None
-            backward = _probability(network, episode, 2.0**log_t, reverse=True) if ties else None
-            total -= (_log_likelihood(network, episode, forward, backward) * episode.target.weight).sum().item()
+            backward = _probability(network, episode, temperature, reverse=True) if ties else None
+            total -= (_log_likelihood(network, episode, forward, backward) * episode.target.weight).sum((1, 2))
         return total
 
-    low, high, ratio = -6.0, 6.0, (5**0.5 - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = loss(left), loss(right)
-    for _ in range(20):
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = loss(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = loss(right)
-    return 2.0 ** ((low + high) / 2)
+    best = 0.0
+    for step, reach in ((1.0, 6), (1 / 3, 2), (1 / 9, 2), (1 / 27, 2)):
+        grid = (best + step * torch.arange(-reach, reach + 1)).clamp(-6, 6)
+        best = grid[losses(grid).argmin()].item()
+    return 2.0**best
 
 
 def _warn_if_inert(metrics: dict[str, float], name: str, on_event: Callable[[Event], None] | None) -> None:
@@ -195,12 +199,24 @@ def _warn_if_inert(metrics: dict[str, float], name: str, on_event: Callable[[Eve
         on_event({"event": "inert", "name": name, "swap_gain": gain})
 
 
-def _run_fingerprint(choices: ChoiceIndex, vectors: Tensor, config: RewardConfig, training: TrainingConfig) -> str:
+def _run_fingerprint(
+    kind: str,
+    choices: ChoiceIndex,
+    validation: ChoiceIndex,
+    target_groups: Tensor | None,
+    vectors: Tensor,
+    config: RewardConfig,
+    training: TrainingConfig,
+) -> str:
     """Of everything that the trajectory depends on; threads and device are left to the machine."""
     digest = hashlib.blake2b(digest_size=12)
-    digest.update(config.model_dump_json().encode() + training.model_dump_json(exclude={"threads", "device", "report_to"}).encode())
-    for tensor in (choices.user, choices.items, choices.rank, choices.weight, choices.group, vectors):
-        digest.update(tensor.contiguous().cpu().numpy().data)
+    digest.update(kind.encode() + config.model_dump_json().encode())
+    digest.update(training.model_dump_json(exclude={"threads", "device", "report_to"}).encode())
+    for index in (choices, validation):
+        for tensor in (index.user, index.items, index.rank, index.weight, index.group):
+            digest.update(tensor.contiguous().numpy().data)
+    for tensor in (vectors, target_groups):
+        digest.update(b"" if tensor is None else tensor.contiguous().cpu().numpy().data)
     return digest.hexdigest()
 
 

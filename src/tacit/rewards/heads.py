@@ -28,14 +28,22 @@ class RewardHead(nn.Module, ABC):
 
 
 class BilinearHead(RewardHead):
-    """r(y; z) = f(y) . z + b(y): scoring many users is one matrix product."""
+    """r(y; z) = f(y) . z + b(y): scoring many users is one matrix product. `net` gives [f, b] from outside."""
 
     linear: ClassVar[bool] = True
 
-    def __init__(self, dim: int, latent: int, *, hidden: tuple[int, ...] = (128,), dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        latent: int,
+        *,
+        hidden: tuple[int, ...] = (128,),
+        dropout: float = 0.0,
+        net: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.latent = latent
-        self.net = mlp([dim, *hidden, latent + 1], dropout=dropout)
+        self.net = mlp([dim, *hidden, latent + 1], dropout=dropout) if net is None else net
 
     def features(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """F Float[... items latent] and b Float[... items]."""

@@ -193,6 +193,17 @@ class RewardModel:
                 f"this user state was made by model {state.fingerprint}, "
                 f"not by this one ({self.fingerprint}); infer it again from the choices"
             )
+        encoder = self.network.encoder
+        if state.half_life != self.network.config.half_life:
+            raise StateMismatchError(
+                f"this user state has the half-life {state.half_life}, this model {self.network.config.half_life}; "
+                "infer it again from the choices"
+            )
+        if state.rows.shape[-1] != encoder.evidence_dim or state.additive != encoder.additive:
+            raise StateMismatchError(
+                f"this user state holds evidence of size {state.rows.shape[-1]}, this model makes size "
+                f"{encoder.evidence_dim}, so the state was altered; infer it again from the choices"
+            )
 
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=8)

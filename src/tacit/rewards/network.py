@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from tacit.encoders.additive import AdditiveEncoder
 from tacit.encoders.attention import AttentionEncoder
-from tacit.encoders.encoder import Encoder
+from tacit.encoders.encoder import Encoder, mlp
 from tacit.encoders.null import NullEncoder
 from tacit.encoders.posterior import LatentPosterior
 from tacit.episodes.batch import ChoiceBatch
@@ -50,8 +50,11 @@ class RewardNetwork(Trainable):
         super().__init__()
         self.dim, self.config = dim, config
         self.standardizer = Standardizer(dim)
-        self.encoder = build_encoder(dim, config)
-        self.head = build_head(dim, self.encoder.latent, config)
+        shared = None  # the head's network, where the encoder reads the reward itself
+        if config.evidence == "reward":
+            shared = mlp([dim, *config.head_hidden, config.latent + 1], dropout=config.dropout)
+        self.encoder = build_encoder(dim, config, shared)
+        self.head = build_head(dim, self.encoder.latent, config, shared)
         self.log_nu = nn.Parameter(torch.zeros(())) if config.ties else None
 
     def log_prob(self, choices: ChoiceBatch, z: Tensor) -> Tensor:
@@ -79,7 +82,9 @@ class RewardNetwork(Trainable):
         """q(z | choices) of standardised choices."""
         return self.encoder(choices)
 
-    def preference(self, posterior: LatentPosterior, a: Tensor, b: Tensor, *, temperature: float = 1.0) -> Tensor:
+    def preference(
+        self, posterior: LatentPosterior, a: Tensor, b: Tensor, *, temperature: float | Tensor = 1.0
+    ) -> Tensor:
         """P(a preferred to b) averaged over the posterior: Float[users pairs]."""
         return preference(self.head, posterior, a, b, temperature=temperature, log_nu=self.log_nu)
 
@@ -87,17 +92,19 @@ class RewardNetwork(Trainable):
         """Called once after training with the standardised training items; fixes what the likelihood leaves free."""
 
 
-def build_encoder(dim: int, config: RewardConfig) -> Encoder:
-    """The encoder that `config` names."""
+def build_encoder(dim: int, config: RewardConfig, shared: nn.Module | None = None) -> Encoder:
+    """The encoder that `config` names; `shared` is the head's network for evidence "reward"."""
     common = {"hidden": config.encoder_hidden, "variational": config.variational, "dropout": config.dropout}
     if config.encoder == "none":
         return NullEncoder()
     if config.encoder == "attention":
         return AttentionEncoder(dim, config.latent, **common)
-    return AdditiveEncoder(dim, config.latent, refine=config.refine, **common)
+    return AdditiveEncoder(dim, config.latent, refine=config.refine, features=shared, **common)
 
 
-def build_head(dim: int, latent: int, config: RewardConfig) -> RewardHead:
-    """The reward head that `config` names."""
+def build_head(dim: int, latent: int, config: RewardConfig, shared: nn.Module | None = None) -> RewardHead:
+    """The reward head that `config` names, around the network it shares with the encoder, if any."""
+    if shared is not None:
+        return BilinearHead(dim, latent, net=shared)
     kind = BilinearHead if config.head == "bilinear" else MLPHead
     return kind(dim, latent, hidden=config.head_hidden, dropout=config.dropout)

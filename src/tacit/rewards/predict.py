@@ -52,12 +52,13 @@ def preference(
     a: Tensor,
     b: Tensor,
     *,
-    temperature: float = 1.0,
+    temperature: float | Tensor = 1.0,
     log_nu: Tensor | None = None,
 ) -> Tensor:
     """P(a preferred to b): Float[users pairs] for standardised a, b Float[users pairs dim] or Float[pairs dim].
 
     Exact quadrature where the reward difference is Gaussian (bilinear head), fixed antithetic samples otherwise.
+    Several temperatures Float[... 1 1] give as many answers Float[... users pairs].
     With `log_nu` (Davidson, 1970) the two orders and the tie share the mass: P = e^{d/2} / (e^{d/2} + e^{-d/2} + nu).
     """
     if posterior.scale is None:
@@ -100,10 +101,10 @@ def _expected_davidson(mean: Tensor, variance: Tensor, log_nu: Tensor) -> Tensor
     scale = variance.sqrt()
     narrow, wide = torch.zeros_like(mean), torch.zeros_like(mean)
     for x, weight in _hermite(24):
-        narrow += weight * _davidson(mean + x * scale.clamp(max=1), log_nu)
+        narrow += weight * _davidson(mean + x * scale.clamp(max=1.25), log_nu)
     u = 2 * log_nu.clamp(min=0) + torch.arange(-34, 35, dtype=mean.dtype, device=mean.device)
     win, lose = _davidson(u, log_nu), _davidson(-u, log_nu)
     slope = win * (1 - win + lose) / 2
     for at, weight in zip(u, slope / slope.sum(), strict=True):
-        wide += weight * ndtr((mean - at) / scale.clamp(min=1))
-    return torch.where(scale < 1, narrow, wide)
+        wide += weight * ndtr((mean - at) / scale.clamp(min=1.25))
+    return torch.where(scale < 1.25, narrow, wide)

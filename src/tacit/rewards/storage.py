@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from tacit.errors import ModelFormatError
 from tacit.files import atomic_folder
@@ -38,7 +39,7 @@ class _SavedReward(BaseModel):
     model_config = ConfigDict(extra="forbid")
     kind: str
     version: int = VERSION
-    dim: int = Field(ge=1)
+    dim: int = Field(ge=1, le=2**20)
     reward: RewardConfig
     temperature: float = Field(gt=0)
     embedder: _EmbedderField | None
@@ -81,7 +82,8 @@ def load_model(cls: type[M], folder: str | PathLike[str]) -> M:
 
         path = fetch(str(folder))
     saved = _read_config(path, cls.name)
-    network = cls.network_class(saved.dim, saved.reward)
+    with torch.device("meta"):  # nothing is allocated or drawn at random for weights that are about to be read
+        network = cls.network_class(saved.dim, saved.reward)
     file = path / "model.safetensors"
     try:
         tensors = load_file(file)
@@ -90,9 +92,10 @@ def load_model(cls: type[M], folder: str | PathLike[str]) -> M:
             f"{file}: not a complete safetensors file ({_line(error)}); copy or train the model again"
         ) from None
     try:
-        users, prompts = tensors.pop("seen.users"), tensors.pop("seen.prompts")
-        network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()}, strict=True)
-    except (KeyError, RuntimeError) as error:
+        users, prompts = _hashes(tensors, "seen.users"), _hashes(tensors, "seen.prompts")
+        weights = {name.removeprefix("network."): value.float().clone() for name, value in tensors.items()}
+        network.load_state_dict(weights, strict=True, assign=True)
+    except (KeyError, ValueError, RuntimeError) as error:
         raise ModelFormatError(
             f"{file}: its tensors do not fit config.json ({_line(error)}); copy or train the model again"
         ) from None
@@ -103,6 +106,13 @@ def load_model(cls: type[M], folder: str | PathLike[str]) -> M:
     return cls(network.eval(), saved.temperature, embedder, Seen(saved.salt, users, prompts), saved.notes)
 
 
+def _hashes(tensors: dict[str, Tensor], name: str) -> Tensor:
+    value = tensors.pop(name)
+    if value.dtype != torch.int64 or value.ndim != 1:
+        raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, expected a list of int64")
+    return value.clone()
+
+
 def _read_config(path: Path, kind: str) -> _SavedReward:
     file = path / "config.json"
     try:
@@ -111,7 +121,7 @@ def _read_config(path: Path, kind: str) -> _SavedReward:
         raise ModelFormatError(
             f"{path}: no readable config.json, so this is not a saved model; give the folder `tacit train-reward` wrote"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{file}: not complete JSON ({_line(error)}); copy or train the model again") from None
     if not isinstance(raw, dict) or raw.get("kind") != kind:
         found = raw.get("kind") if isinstance(raw, dict) else type(raw).__name__

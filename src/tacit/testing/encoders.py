@@ -1,5 +1,8 @@
 """What every encoder must do, whatever is inside."""
 
+from itertools import pairwise
+from typing import Any
+
 import torch
 from torch.testing import assert_close
 
@@ -19,7 +22,7 @@ from tacit.testing.samples import (
 __all__ = ["EncoderConformance"]
 
 USERS, CHOICES = 4, 6
-EXACT = {"rtol": 1e-9, "atol": 1e-9}
+EXACT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
 
 
 class EncoderConformance:
@@ -77,7 +80,7 @@ class EncoderConformance:
             _assert_same(encoder(choices), encoder(padded(choices, extra_slots=2)))
 
     def test_no_choices_is_the_prior(self) -> None:
-        """k = 0 is defined, the same for everybody, and the same by no rows as by padding alone."""
+        """With k = 0 it is defined, the same for everybody, and the same by no rows as by padding alone."""
         encoder = self._encoder()
         rows = torch.zeros(USERS, 0, encoder.evidence_dim, dtype=torch.float64)
         prior = encoder.posterior(rows, rows.new_zeros(USERS, 0))
@@ -163,7 +166,7 @@ class EncoderConformance:
             return
         first, more = random_choices(USERS, CHOICES, self.dim), random_choices(USERS, 40, self.dim, seed=1)
         scales = [encoder(c).scale for c in (first.first(0), first.first(1), first, join(first, more))]
-        for before, after in zip(scales, scales[1:], strict=False):
+        for before, after in pairwise(scales):
             assert before is not None
             assert after is not None
             assert bool((after <= before + 1e-12).all()), "a posterior that grew wider with evidence"

@@ -1,5 +1,7 @@
 """What every reward head must do."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.testing import assert_close
@@ -11,7 +13,7 @@ from tacit.testing.samples import every_gradient, seeded_module
 __all__ = ["HeadConformance"]
 
 USERS, ITEMS = 3, 7
-EXACT = {"rtol": 1e-9, "atol": 1e-9}
+EXACT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
 
 
 class HeadConformance:

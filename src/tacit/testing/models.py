@@ -12,12 +12,12 @@ from tacit.episodes.batch import ChoiceBatch
 from tacit.episodes.hashing import step_generator
 from tacit.errors import StateMismatchError
 from tacit.rewards.protocol import PreferenceModel
-from tacit.testing.samples import join, keep_first, padded, random_choices, reordered, swapped
+from tacit.testing.samples import join, keep_first, padded, random_choices, refusal, reordered, swapped
 
 __all__ = ["PreferenceModelConformance"]
 
 USERS, CHOICES, ITEMS = 4, 6, 8
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
 
 class PreferenceModelConformance:
@@ -130,7 +130,7 @@ class PreferenceModelConformance:
         self._same(model, model.forget(state, join(kept, gone)), model.infer(kept.first(0)))
 
     def test_no_choices_is_the_prior(self) -> None:
-        """k = 0 is defined, the same for everybody, and the same by an empty batch as by padding alone."""
+        """With k = 0 it is defined, the same for everybody, and the same by an empty batch as by padding alone."""
         model, choices = self._model(), self._choices()
         empty = model.infer(ChoiceBatch.empty(USERS, self.dim))
         assert len(empty) == USERS
@@ -183,12 +183,9 @@ class PreferenceModelConformance:
             lambda: model.explain(foreign, items),
         ]
         for use in uses:
-            try:
-                use()
-            except StateMismatchError as error:
-                assert "\n" not in str(error)
-            else:
-                raise AssertionError("a state that another model made was taken")
+            message = refusal(use, StateMismatchError)
+            assert message, "a state that another model made was taken"
+            assert "\n" not in message
 
     # -- explanations --------------------------------------------------------------------------------------------------
 

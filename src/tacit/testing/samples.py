@@ -10,7 +10,17 @@ from torch import Tensor, nn
 from tacit.episodes.batch import ChoiceBatch
 from tacit.episodes.hashing import step_generator
 
-__all__ = ["join", "keep_first", "padded", "random_choices", "reordered", "seeded_module", "swapped"]
+__all__ = [
+    "every_gradient",
+    "join",
+    "keep_first",
+    "padded",
+    "random_choices",
+    "refusal",
+    "reordered",
+    "seeded_module",
+    "swapped",
+]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -77,6 +87,15 @@ def seeded_module(make: Callable[[], M], seed: int = 0) -> M:
         for parameter in module.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, dtype=parameter.dtype))
     return module
+
+
+def refusal(call: Callable[[], object], error: type[Exception]) -> str:
+    """The message with which `call` raises `error`; an empty text where it does not."""
+    try:
+        call()
+    except error as caught:
+        return str(caught) or repr(caught)
+    return ""
 
 
 def every_gradient(module: nn.Module, loss: Tensor) -> dict[str, bool]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from tacit.errors import ModelFormatError
 from tacit.testing.models import PreferenceModelConformance
+from tacit.testing.samples import refusal
 
 __all__ = ["SavedModelConformance"]
 
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 class SavedModelConformance(PreferenceModelConformance):
@@ -58,13 +60,10 @@ class SavedModelConformance(PreferenceModelConformance):
             folder = tmp_path / name
             shutil.copytree(sound, folder)
             damage(folder)
-            try:
-                type(model).load(folder)
-            except ModelFormatError as error:
-                assert "\n" not in str(error), f"{name}: the message has several lines"
-                assert str(folder) in str(error), f"{name}: the message does not name the folder"
-            else:
-                raise AssertionError(f"{name}: the damaged model was loaded")
+            message = refusal(partial(type(model).load, folder), ModelFormatError)
+            assert message, f"{name}: the damaged model was loaded"
+            assert "\n" not in message, f"{name}: the message has several lines"
+            assert str(folder) in message, f"{name}: the message does not name the folder"
 
     def _prior_beliefs(self, model: Any) -> Tensor:
         return self._beliefs(model, model.infer(self._choices(0)))
@@ -115,8 +114,8 @@ DAMAGES: dict[str, Damage] = {
     "no_config": lambda folder: (folder / "config.json").unlink(),
     "cut_weights": _cut("model.safetensors"),
     "cut_config": _cut("config.json"),
-    "empty_weights": lambda folder: (folder / "model.safetensors").write_bytes(b"") and None,
-    "config_of_a_list": lambda folder: (folder / "config.json").write_text("[]") and None,
+    "empty_weights": lambda folder: (folder / "model.safetensors").write_bytes(b""),
+    "config_of_a_list": lambda folder: (folder / "config.json").write_text("[]"),
     "extra_tensor": _tensors(lambda t: t.update(surprise=torch.zeros(1))),
     "missing_tensor": _tensors(lambda t: t.pop(_largest(t))),
     "tensor_of_another_shape": _tensors(_widen),

@@ -5,8 +5,9 @@ Episodes and noise are functions of (seed, step), so weights, optimiser moments 
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -64,7 +65,7 @@ def read_progress(folder: Path) -> Progress:
         raw = json.loads((folder / "progress.json").read_text())
         if raw.pop("format") != FORMAT:
             raise ValueError("another format")
-        return Progress(**raw)
+        return _checked(raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelFormatError(
             f"{folder}: the checkpoint is damaged ({error}); delete the folder to start again"
@@ -86,11 +87,13 @@ def read_checkpoint(
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
+        network.load_state_dict(parts["best"], strict=True)  # read as strictly as the current weights
         network.load_state_dict(parts["network"], strict=True)
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimizer"].items():
             index, _, moment = name.partition(".")
             moments.setdefault(int(index), {})[moment] = value
+        _check_moments(moments, optimizer)
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -99,3 +102,24 @@ def read_checkpoint(
         ) from None
     device = next(network.parameters()).device
     return progress, {name: value.to(device) for name, value in parts["best"].items()}
+
+
+def _checked(raw: dict[str, Any]) -> Progress:
+    if set(raw) != {f.name for f in fields(Progress)}:
+        raise ValueError("missing or unknown counters")
+    counters = [raw[name] for name in ("step", "best_step", "worse", "threads")]
+    if not all(type(count) is int and count >= 0 for count in counters) or raw["threads"] < 1:
+        raise ValueError(f"counters {counters}")
+    if not isinstance(raw["best"], dict) or not all(isinstance(value, int | float) for value in raw["best"].values()):
+        raise ValueError("numbers of the best validation that are none")
+    return Progress(**raw)
+
+
+def _check_moments(moments: Mapping[int, Mapping[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:
+    """AdamW takes what it is given and fails, or goes astray, many steps later."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, named in moments.items():
+        shapes = {name: value.shape for name, value in named.items()}
+        own = parameters[index].shape if 0 <= index < len(parameters) else None
+        if shapes != {"step": torch.Size(), "exp_avg": own, "exp_avg_sq": own}:
+            raise ValueError(f"moments {sorted(shapes)} of parameter {index} do not fit the network")

@@ -3,7 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tacit.episodes.hashing import step_generator
+from tacit.episodes.hashing import mix, step_generator
 from tacit.episodes.sampler import Episode, EpisodeSampler
 from tacit.errors import ConfigError, ModelFormatError
 from tacit.training.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
@@ -69,7 +70,8 @@ def train(
         on_event: called with every `Event`; must be quick.
 
     Raises:
-        ConfigError: the folder holds the checkpoint of another run, or the loss is not finite.
+        ModelFormatError: the folder holds a damaged checkpoint, or one of another run.
+        ConfigError: the loss is not finite.
     """
     started = time.perf_counter()
     listeners = [on_event] if on_event else []
@@ -159,11 +161,25 @@ def optimize(
     episode = sampler.sample(sampler.users_of_step(step, config.users_per_batch), step)
     noise = step_generator(config.seed, 5, step, device=sampler.vectors.device)
     optimizer.zero_grad(set_to_none=True)
-    loss = network.loss(episode, config.objective, noise)
+    with _step_randomness(config.seed, step, sampler.vectors.device):
+        loss = network.loss(episode, config.objective, noise)
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), config.clip)
     optimizer.step()
     return loss.detach()
+
+
+@contextmanager
+def _step_randomness(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """Dropout draws from the global state; here it is a function of (seed, step), and the caller's state is kept."""
+    on_cuda = device.type == "cuda"
+    generator = torch.cuda.default_generators[device.index or 0] if on_cuda else torch.default_generator
+    before = generator.get_state()
+    generator.manual_seed(mix(seed, 6, step))
+    try:
+        yield
+    finally:
+        generator.set_state(before)
 
 
 def _throwaway_step(

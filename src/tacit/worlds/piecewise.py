@@ -43,9 +43,14 @@ class PiecewisePart:
 
 @dataclass(frozen=True)
 class PiecewiseWorld:
-    """Train, validation and test users over disjoint pools of pairs; vectors Float[items 1] are the items of all."""
+    """Train, validation and test users over disjoint pools of pairs.
+
+    Shapes: vectors Float[items 1], the items of all pools; disagree Bool[pairs], where the two types differ. Pair
+    `p` is the items `2 p` and `2 p + 1`, and the group `p` of its choices.
+    """
 
     vectors: Tensor
+    disagree: Tensor
     train: PiecewisePart
     validation: PiecewisePart
     test: PiecewisePart
@@ -64,14 +69,30 @@ class PiecewiseWorld:
         y = torch.rand(pairs, 2, generator=generator)
         cuts = (0, int(0.8 * pairs), int(0.9 * pairs), pairs)
         parts = [_part(y, cuts[i], cuts[i + 1], users[i], choices[i], generator) for i in range(3)]
-        return cls(y.reshape(-1, 1), *parts)
+        return cls(y.reshape(-1, 1), _second_wins(y).diff(dim=0)[0], *parts)
+
+    def balanced_targets(self) -> Tensor:
+        """Bool[pairs]: every other pair, in such a way that types differ as often on either half of the test pool.
+
+        A half drawn blindly differs from the pool by a point or so in the share of disagreement, and with it the
+        Bayes-optimal accuracy of that half.
+        """
+        order = torch.argsort(self.disagree.long(), stable=True)
+        targets = torch.zeros(len(self.disagree), dtype=torch.bool)
+        pool = order[torch.isin(order, self.test.index.group.unique())]
+        targets[pool[1::2]] = True
+        return targets
+
+
+def _second_wins(y: Tensor) -> Tensor:
+    """Bool[types pairs]: whether a type prefers the second item of each pair Float[pairs 2]."""
+    return torch.stack([piecewise_reward(y, torch.tensor(kind)).diff(dim=1).squeeze(1) > 0 for kind in (0, 1)])
 
 
 def _part(y: Tensor, start: int, stop: int, users: int, choices: int, generator: torch.Generator) -> PiecewisePart:
     pool = y[start:stop]
     kind = torch.arange(users) % 2
-    preferred = [piecewise_reward(pool, torch.tensor(t)).diff(dim=1).squeeze(1) > 0 for t in (0, 1)]
-    second_wins = torch.stack(preferred)  # [types pairs]
+    second_wins = _second_wins(pool)
     pair = torch.stack([torch.randperm(len(pool), generator=generator)[:choices] for _ in range(users)])
     user = torch.arange(users).repeat_interleave(choices)
     flat = pair.reshape(-1)

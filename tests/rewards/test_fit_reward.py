@@ -1,0 +1,179 @@
+"""Fitting: personalisation fires where users differ, is reported where they do not, and nothing else is touched."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from reward_problems import Problem, accuracy, batch_of, problem, short, small
+
+from tacit.choices import ChoiceIndex
+from tacit.errors import ChoiceError
+from tacit.rewards import RewardModel, fit_reward
+
+DIFFER = problem()
+
+
+@pytest.fixture(scope="module")
+def pooled() -> RewardModel:
+    return fit_reward(**DIFFER.settings(), config=small(encoder="none"), training=short())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"variational": False}, {"head": "mlp"}, {"encoder": "attention"}, {"refine": True}],
+    ids=lambda config: "-".join(map(str, config.values())) or "default",
+)
+def test_personalisation_fires_where_users_differ(
+    config: dict[str, Any], pooled: RewardModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        model = fit_reward(**DIFFER.settings(), config=small(**config), training=short())
+    assert "inert" not in caplog.text
+    assert model.notes["validation_swap_gain"] > 3 * model.notes["validation_swap_gain_error"] > 0
+    assert model.notes["validation_active_units"] >= 1
+    at = {k: accuracy(model, DIFFER, k) for k in (0, 5)}
+    control = accuracy(pooled, DIFFER, 5)
+    assert at[5] > at[0] + 0.15
+    assert at[5] > control + 0.15
+    assert abs(at[0] - control) < 0.1, "a cold start that is no pooled model"
+
+
+def test_the_elbo_learns_too() -> None:
+    model = fit_reward(**DIFFER.settings(), config=small(), training=short(objective={"kind": "elbo"}, steps=200))
+    assert accuracy(model, DIFFER, 5) > accuracy(model, DIFFER, 0) + 0.1
+
+
+def test_accuracy_does_not_fall_far_beyond_the_trained_k() -> None:
+    """Trained with at most 2 choices; used with 12."""
+    model = fit_reward(**DIFFER.settings(), config=small(), training=short(max_context=2))
+    assert accuracy(model, DIFFER, 12) > accuracy(model, DIFFER, 2) - 0.02
+
+
+def test_inert_personalisation_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """Users who all want the same: the warning names the numbers, and an event carries them."""
+    events: list[dict] = []
+    alike = problem(differ=False)
+    with caplog.at_level(logging.WARNING, logger="tacit.rewards.fit"):
+        fit_reward(**alike.settings(), config=small(), training=short(), on_event=events.append)
+    assert "personalisation is inert" in caplog.text
+    assert [event["event"] for event in events][-1] == "inert"
+
+
+def test_a_pooled_model_is_not_called_inert(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        fit_reward(**DIFFER.settings(), config=small(encoder="none"), training=short(steps=2))
+    assert not caplog.records
+
+
+def test_ties_in_the_data_turn_on_the_tie_parameter() -> None:
+    tied = problem(ties=True)
+    model = fit_reward(**tied.settings(), config=small(), training=short())
+    batch = batch_of(tied.test, tied.vectors)
+    a, b = batch.vectors[:, 12:, 0], batch.vectors[:, 12:, 1]
+    state = model.infer(batch.first(12))
+    tie_mass = 1 - model.prefer(state, a, b) - model.prefer(state, b, a)
+    was_tie = batch.rank[:, 12:, 1] == 0
+    assert model.network.config.ties
+    assert tie_mass[was_tie].mean() > 2 * tie_mass[~was_tie].mean()
+    assert not fit_reward(**DIFFER.settings(), config=small(), training=short(steps=1)).network.config.ties
+
+
+def test_same_seed_same_model_other_seed_other_model() -> None:
+    torch.manual_seed(5)
+    first = fit_reward(**DIFFER.settings(), config=small(dropout=0.2), training=short(steps=6))
+    torch.manual_seed(6)
+    again = fit_reward(**DIFFER.settings(), config=small(dropout=0.2), training=short(steps=6))
+    other = fit_reward(**DIFFER.settings(), config=small(dropout=0.2), training=short(steps=6, seed=1))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert first.temperature == again.temperature
+    for name, value in first.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[name])
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    fit_reward(**DIFFER.settings(), config=small(dropout=0.2, head="mlp"), training=short(steps=3))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_items_are_standardised_on_what_training_users_chose_among() -> None:
+    """Scaled and shifted vectors give the same model; items that nobody chose among do not count."""
+    moved = torch.cat([DIFFER.vectors * torch.tensor([1000.0, 0.01, 1.0]) + 50, torch.full((5, 3), 1e6)])
+    settings = {"config": small(), "training": short(steps=20)}
+    plain = fit_reward(**DIFFER.settings(), **settings)
+    scaled = fit_reward(**(DIFFER.settings() | {"vectors": moved}), **settings)
+    used = DIFFER.train.items.unique()
+    standard = scaled.network.standardizer(moved[used])
+    torch.testing.assert_close(standard.mean(0), torch.zeros(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(standard.std(0, correction=0), torch.ones(3), atol=1e-3, rtol=0)
+    batch = batch_of(DIFFER.test, DIFFER.vectors).first(5)
+    there = batch_of(DIFFER.test, moved).first(5)
+    scores = plain.score(plain.infer(batch), DIFFER.vectors[:20])
+    torch.testing.assert_close(scores, scaled.score(scaled.infer(there), moved[:20]), atol=0.02, rtol=0.02)
+
+
+def test_the_temperature_calibrates() -> None:
+    """Choices that are half noise: an over-confident model is cooled towards what validation users do."""
+    noisy = problem()
+    g = torch.Generator().manual_seed(1)
+    flip = torch.rand(len(noisy.validation), generator=g) < 0.4
+    validation = noisy.validation
+    items = torch.where(flip.unsqueeze(1), validation.items.flip(1), validation.items)
+    unsure = ChoiceIndex.build(validation.user, items, validation.rank, validation.group, n_users=validation.n_users)
+    settings = noisy.settings() | {"config": small(), "training": short(validate_every=150)}
+    sure = fit_reward(**settings)
+    doubtful = fit_reward(**(settings | {"validation": unsure}))
+    assert doubtful.temperature > 3 * sure.temperature
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def first_users(index: ChoiceIndex, count: int) -> ChoiceIndex:
+    """Only `count` users keep their choices; the others stay as names."""
+    return index.select(index.user < count)
+
+
+@pytest.mark.parametrize("side", ["choices", "validation"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_users_are_refused(side: str, count: int) -> None:
+    settings = DIFFER.settings()
+    settings[side] = first_users(settings[side], count)
+    with pytest.raises(ChoiceError, match=rf"{count} {'training' if side == 'choices' else 'validation'} .*at least 2"):
+        fit_reward(**settings, config=small(), training=short(steps=1))
+
+
+def test_vectors_that_do_not_reach_the_last_item_are_refused() -> None:
+    with pytest.raises(ChoiceError, match="items up to"):
+        fit_reward(**(DIFFER.settings() | {"vectors": DIFFER.vectors[:-4000]}), config=small(), training=short())
+
+
+def test_validation_users_without_targets_are_refused() -> None:
+    """All their choices stand on the context side."""
+    settings = DIFFER.settings() | {"target_groups": torch.zeros(len(DIFFER.vectors), dtype=torch.bool)}
+    with pytest.raises(ChoiceError, match="no validation user has both"):
+        fit_reward(**settings, config=small(), training=short(steps=1, validate_every=1))
+
+
+def test_target_groups_decide_what_validation_asks() -> None:
+    """Targets in which users are contradicted: the best step by them is not a good one elsewhere."""
+    groups = torch.zeros(len(DIFFER.vectors), dtype=torch.bool)
+    late = DIFFER.validation.group[:, 0] % 24 >= 12
+    groups[DIFFER.validation.group[late, 0]] = True
+    items = torch.where(late.unsqueeze(1), DIFFER.validation.items.flip(1), DIFFER.validation.items)
+    wrong = ChoiceIndex.build(
+        DIFFER.validation.user, items, DIFFER.validation.rank, DIFFER.validation.group,
+        n_users=DIFFER.validation.n_users,
+    )  # fmt: skip
+    settings: dict[str, Any] = DIFFER.settings() | {"validation": wrong, "target_groups": groups}
+    model = fit_reward(**settings, config=small(), training=short())
+    assert model.notes["validation_accuracy"] < 0.4
+
+
+def test_the_problem_is_what_the_tests_take_it_for() -> None:
+    """Half of the pairs are disputed, so nobody who pools can be much better than three in four."""
+    assert isinstance(DIFFER, Problem)
+    batch = batch_of(DIFFER.test, DIFFER.vectors)
+    pooled_reward = batch.vectors[..., 0]
+    assert 0.6 < (pooled_reward[..., 0] > pooled_reward[..., 1]).double().mean() < 0.75
