@@ -30,9 +30,10 @@ def alternate(arms: Mapping[str, Callable[[], float]], repeats: int) -> dict[str
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
-    """Ratio of the medians, with the least and the greatest ratio within one repeat."""
+    """Ratio of the medians, with the median and quartiles of the ratios within one repeat."""
     paired = [a / b for a, b in zip(above, below, strict=True)]
-    return {"of_medians": median(above) / median(below), "least": min(paired), "greatest": max(paired)}
+    quartiles = {"lower_quartile": percentile(paired, 0.25), "upper_quartile": percentile(paired, 0.75)}
+    return {"of_medians": median(above) / median(below), "median_of_paired": median(paired), **quartiles}
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -52,7 +52,7 @@ def main() -> None:
     everyone = choices(options.users, K, generator)
     basis = torch.randn(DIM, BASIS, generator=generator) / DIM**0.5
     arms = {
-        "infer, one user": lambda: seconds(lambda: model.infer(one)),
+        "infer, one user": lambda: median(each(lambda: model.infer(one), 50)),
         "Adam, one user": lambda: seconds(lambda: fit_weights(gaps(one, basis))),
         "infer, all users": lambda: seconds(lambda: model.infer(everyone)),
         "Adam, all users": lambda: seconds(lambda: fit_weights(gaps(everyone, basis))),

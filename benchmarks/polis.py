@@ -4,13 +4,13 @@
 
 Data: the Bowling Green poll (Polis; 1 agree, -1 disagree). A choice is a statement a person agreed with against one the
 same person disagreed with. People and statements are both divided. Validation (early stopping, and every setting was
-chosen on it) draws from its own people and from its own half of the statements, none of which is ever tested; the other
-people are cut into as many folds as there are splits, so that nobody is tested twice; test statements are drawn from the
-other half. Pairs lie inside one part of the statements: a test person's context holds training statements, the targets
-hold test statements.
+chosen on it) draws from its own people and its own half of the statements, none of which is ever tested. The other
+people are cut into as many folds as there are splits, so that nobody is tested twice; test statements are drawn from
+the other half. Pairs lie inside one part of the statements: a test person's context holds training statements, the
+targets hold test statements.
 
-Two kinds of choices are reported. "all": any such pair; most are decided by what nearly everybody agrees with. "contested":
-pairs of statements where at least a fifth of the training people who chose between them went the other way.
+Two kinds of choices are reported. "all": any such pair; many are decided by what nearly everybody agrees with.
+"contested": pairs of statements where at least a fifth of the training people who chose between them went each way.
 """
 
 import argparse
@@ -63,7 +63,7 @@ class Split:
 def read_poll(data: Path) -> Poll:
     """The poll without statements that the moderators removed."""
     comments = pd.read_csv(data / FOLDER / "comments.csv")
-    comments = comments[comments["moderated"] != -1].sort_values("comment-id")
+    comments = comments[comments["moderated"] != -1].sort_values(by="comment-id")
     votes = pd.read_csv(data / FOLDER / "participants-votes.csv.gz")
     table = votes[comments["comment-id"].astype(str).tolist()]
     return Poll(table.fillna(0).to_numpy().astype(np.int8), comments["comment-body"].str.strip().tolist())
@@ -95,7 +95,7 @@ def make_splits(poll: Poll, count: int, seed: int = 0) -> list[Split]:
 
 
 def contested(poll: Poll, people: np.ndarray, share: float) -> np.ndarray:
-    """Bool[statements statements]: of the `people` who agreed with one and disagreed with the other, enough went each way.
+    """Bool[statements statements]: of `people` who agreed with one and disagreed with the other, enough go each way.
 
     Symmetric, so it tells nothing of which way anybody goes.
     """
@@ -178,8 +178,8 @@ def summary(answers: Answers, method: str) -> Summary:
 def gains(answers: Answers, control: str) -> dict[str, Any]:
     """Accuracy of the model less that of a control, per person and then averaged, by k, with intervals over people.
 
-    People of one split share their test statements, so an interval over people cannot see how much the statements decide:
-    the gain of each split stands beside it.
+    People of one split share their test statements, so an interval over people cannot see how much the statements
+    decide: the gain of each split stands beside it.
     """
     gain = accuracy(answers.chosen["model"], answers.real) - accuracy(answers.chosen[control], answers.real)
     mean, bounds = gain.nanmean(1).tolist(), mean_intervals(gain).tolist()

@@ -44,7 +44,7 @@ def main() -> None:
     made.add_argument("--seeds", type=int, default=3, help="runs of (b)")
     made.add_argument("--cap", type=float, default=300.0, help="seconds after which an arm of (b) is given up")
     made.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3], help="Adam rates of the usual way")
-    made.add_argument("--repeats", type=int, default=5)
+    made.add_argument("--repeats", type=int, default=9)
     made.add_argument("--only", choices=["a", "b"])
     options = made.parse_args()
     if options.fast:
@@ -78,6 +78,8 @@ class Setting:
 
 def throughput(world: PiecewiseWorld, options: Namespace) -> dict[str, Any]:
     reward, training = synthetic_configs(options.seed)["np_btl"]
+    shape = {"users_per_batch": USERS, "max_context": CONTEXT, "targets": TARGETS}  # of the published experiment
+    training = training.model_copy(update=shape)
     networks = {"tacit": lambda: RewardNetwork(1, reward), "256-wide": lambda: UsualNetwork(1)}
     results: dict[str, Any] = {}
     for kind, network in networks.items():
@@ -89,6 +91,7 @@ def throughput(world: PiecewiseWorld, options: Namespace) -> dict[str, Any]:
             rows.append([arm, found["threads"][arm], found["pairs_per_second"][arm], *(spent[part] for part in PARTS)])
         rows.append(["ratio", "", found["ratio"]["of_medians"], *[""] * len(PARTS)])
         table([f"{kind} network", "threads", "pairs/s", *(f"{part}, ms" for part in PARTS)], rows)
+        table([f"{kind} network", "processor ms per step"], list(found["processor_milliseconds_per_step"].items()))
     return results
 
 
@@ -99,8 +102,8 @@ def one_network(setting: Setting, steps: int, repeats: int) -> dict[str, Any]:
     arms: dict[str, Callable[[], float]] = {}
     for threads in sorted({1, cores()}):
         loader = batches(episodes, users=USERS, max_context=CONTEXT, seed=0)
-        arms[f"tacit/{threads}"] = _timed(_tacit_step(setting, sampler), threads, steps)
-        arms[f"usual/{threads}"] = _timed(_usual_step(setting, loader), threads, steps)
+        arms[f"tacit/{threads}"] = _timed(_tacit_step(setting, sampler), threads, steps, setting.device)
+        arms[f"usual/{threads}"] = _timed(_usual_step(setting, loader), threads, steps, setting.device)
     speed = alternate(arms, repeats)
     best = {arm: max((a for a in arms if a.startswith(arm)), key=lambda a: median(speed[a])) for arm in ARMS}
     threads = {arm: int(name.split("/")[1]) for arm, name in best.items()}
@@ -110,14 +113,18 @@ def one_network(setting: Setting, steps: int, repeats: int) -> dict[str, Any]:
         loader = batches(episodes, users=USERS, max_context=CONTEXT, seed=1)
         usual = breakdown(setting, lambda _: as_episode(next(loader)), steps)
         alone = batches(episodes, users=USERS, max_context=CONTEXT, seed=2, workers=0)
-        worker = median([_seconds(lambda: next(alone)) for _ in range(min(steps, 20))])
+    processor = {
+        "tacit": _processor(_tacit_step(setting, sampler), steps),
+        "usual, training": _processor(_usual_step(setting, loader), steps),
+        "usual, worker": _processor(lambda _: next(alone), steps),
+    }
     return {
         "pairs_per_second": {arm: median(speed[name]) for arm, name in best.items()},
         "pairs_per_second_by_threads": {name: median(values) for name, values in speed.items()},
         "threads": threads,
         "ratio": ratio(speed[best["tacit"]], speed[best["usual"]]),
         "milliseconds_per_step": {"tacit": tacit, "usual": usual},
-        "usual_worker_milliseconds_per_batch": 1e3 * worker,
+        "processor_milliseconds_per_step": processor,
         "steps": steps,
         "repeats": repeats,
     }
@@ -141,14 +148,20 @@ def _usual_step(setting: Setting, loader: Iterator) -> Callable[[int], object]:
     return step
 
 
-def _timed(step: Callable[[int], object], threads: int, steps: int) -> Callable[[], float]:
-    """A measurement in pairs per second; a few steps first, so that neither arm starts with batches laid in store."""
+def _timed(step: Callable[[int], object], threads: int, steps: int, device: str) -> Callable[[], float]:
+    """A measurement in pairs per second, from the median step, which a busy neighbour moves less than the mean.
+
+    A few steps go first, so that neither arm starts with batches laid in store.
+    """
 
     def measure() -> float:
+        marks = []
         with cpu_threads(threads):
-            for i in range(5):
+            for i in range(steps + 5):
+                marks.append(_now(device))
                 step(i)
-            return USERS * TARGETS * steps / _seconds(lambda: [step(i) for i in range(steps)])
+            marks.append(_now(device))
+        return USERS * TARGETS / median([b - a for a, b in pairwise(marks[5:])])
 
     return measure
 
@@ -179,10 +192,15 @@ def _now(device: str) -> float:
     return time.perf_counter()
 
 
-def _seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def _processor(step: Callable[[int], object], steps: int) -> float:
+    """Processor milliseconds of this process per step on one thread: what neighbours hardly change."""
+    with cpu_threads(1):
+        for i in range(5):
+            step(i)
+        start = time.process_time()
+        for i in range(steps):
+            step(i)
+        return 1e3 * (time.process_time() - start) / steps
 
 
 # -- (b) ---------------------------------------------------------------------------------------------------------------
@@ -279,7 +297,7 @@ def tacit_race(seed: int, cap: float, every: int, device: str) -> dict[str, Any]
         return {"nll": -race.best}
 
     try:
-        sampler = EpisodeSampler(world.train.index, standard, CONTEXT, TARGETS, seed)
+        sampler = EpisodeSampler(world.train.index, standard, training.max_context, training.targets, seed)
         train(network, sampler, look, training)
     except RaceOverError:
         pass

@@ -214,7 +214,7 @@ def as_parquet(path: Path, **columns: Any) -> Path:
         ({"chosen_vector": ["x", "y"], "rejected_vector": ["x", "y"]}, "row 1: chosen_vector is 'x'"),
         ({"chosen": pa.array([b"a", b"\xff"]).cast(pa.binary()).view(pa.string())}, "row 2: chosen is not UTF-8 text"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_bad_parquet_columns(columns: dict[str, Any], cause: str, tmp_path: Path) -> None:
     assert cause in refusal(as_parquet(tmp_path / "a.parquet", **columns))

@@ -12,7 +12,13 @@ from tacit.episodes import ChoiceBatch
 from tacit.rewards import PreferenceModel, RewardConfig
 from tacit.training import TrainingConfig
 
-SMALL: dict[str, Any] = {"latent": 2, "encoder_hidden": (32,), "head_hidden": (16,)}
+SMALL: dict[str, Any] = {
+    "latent": 2,
+    "encoder_hidden": (32,),
+    "head_hidden": (16,),
+    "evidence": "network",
+    "dropout": 0.0,
+}
 SHORT: dict[str, Any] = {
     "steps": 150, "users_per_batch": 32, "max_context": 6, "targets": 8, "learning_rate": 0.01,
     "validate_every": 50, "patience": 0, "threads": 1, "device": "cpu",

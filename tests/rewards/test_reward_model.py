@@ -89,9 +89,9 @@ def test_item_vectors_of_another_size_are_refused() -> None:
 
 def test_what_makes_a_state_foreign() -> None:
     """Other weights, other standardisation, another embedder; not another head, which evidence does not pass."""
-    model = small_model(DIM, 0)
+    model = small_model(DIM, 0, evidence="network")
     state = model.infer(choices())
-    other_scale, other_head = small_model(DIM, 0), small_model(DIM, 0)
+    other_scale, other_head = (small_model(DIM, 0, evidence="network") for _ in range(2))
     with torch.no_grad():
         other_scale.network.standardizer.mean += 1
         for parameter in other_head.network.head.parameters():

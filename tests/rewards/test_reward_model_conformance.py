@@ -24,6 +24,11 @@ class TestBilinearVariational(SavedModelConformance):
         return small_model(self.dim, seed, head="bilinear")
 
 
+class TestNetworkEvidence(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, evidence="network")
+
+
 class TestBilinearDeterministic(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
         return small_model(self.dim, seed, head="bilinear", variational=False)

@@ -27,10 +27,11 @@ class _PairEvidence(nn.Module):
 
 
 class _RewardEvidence(nn.Module):
-    """(winner, loser, tie) -> [lambda * m, lambda], read off the very reward r(y; z) = f(y) . z + b(y) the choice is about.
+    """(winner, loser, tie) -> [lambda * m, lambda], read off the reward itself, r(y; z) = f(y) . z + b(y).
 
-    One Newton step of log sigmoid(df . z + db) at the prior mean: gradient df * sigmoid(-db) and, per dimension, curvature
-    df^2 * sigmoid(db) * sigmoid(-db), each times a learnt factor. It has no weights to overfit a few hundred items with.
+    One Newton step of log sigmoid(df . z + db) at the prior mean: gradient df * sigmoid(-db) and, per dimension,
+    curvature df^2 * sigmoid(db) * sigmoid(-db), each times a learnt factor. There are no weights of its own to overfit
+    a few hundred items with.
     """
 
     def __init__(self, net: nn.Module, latent: int) -> None:
@@ -53,8 +54,9 @@ class AdditiveEncoder(Encoder):
 
     That is the product of a standard normal prior with one Gaussian factor N(m_j, 1 / lambda_j) per choice: the prior
     at k = 0, ever narrower with more choices, and bounded beyond the trained k. `refine` passes (mean, scale) through a
-    residual MLP, for posteriors that are not Gaussian in these coordinates. `features`, a bilinear head's network (items
-    to [f, b]), is shared with that head where given: evidence then comes from the reward itself, not from a pair network.
+    residual MLP, for posteriors that are not Gaussian in these coordinates. `features`, a bilinear head's
+    network from items to [f, b], is shared with that head where given: evidence then comes from the reward itself, not
+    from a network of pairs.
     """
 
     additive: ClassVar[bool] = True

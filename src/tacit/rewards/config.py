@@ -16,8 +16,8 @@ class RewardConfig(BaseModel):
         encoder: `additive` (default), `attention` (the paper's) or `none` (the pooled BTL: no user code at all).
         variational: whether the encoder carries doubt; asking and stopping need it.
         latent: size of z.
-        evidence: what an additive encoder reads of a choice: `network`, a network of both items (default), or `reward`, the
-            bilinear head's own reward, which generalises better where items are few (hundreds of texts).
+        evidence: what the encoder reads of a choice: `reward`, the bilinear head's own reward, which generalises best
+            to new texts (default where the encoder is additive and the head bilinear), or `network`, one of both items.
         encoder_hidden: widths of the pair network's hidden layers.
         refine: pass the additive posterior through a residual MLP.
         head: `bilinear` (default) or `mlp` (the paper's).
@@ -31,15 +31,21 @@ class RewardConfig(BaseModel):
 
     encoder: Literal["additive", "attention", "none"] = "additive"
     variational: bool = True
-    latent: int = Field(default=16, ge=1, le=4096)
-    evidence: Literal["network", "reward"] = "network"
+    latent: int = Field(default=8, ge=1, le=4096)
+    evidence: Literal["reward", "network"] | None = None
     encoder_hidden: Widths = (128, 128)
     refine: bool = False
     head: Literal["bilinear", "mlp"] = "bilinear"
     head_hidden: Widths = (128,)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     ties: bool = False
     half_life: float | None = Field(default=None, gt=0)
+
+    @property
+    def reads_reward(self) -> bool:
+        """Whether evidence comes from the head's own reward."""
+        fits = self.encoder == "additive" and self.head == "bilinear"
+        return fits and self.evidence != "network"
 
     @model_validator(mode="after")
     def _has_a_reward_to_read(self) -> Self:

@@ -51,7 +51,7 @@ class RewardNetwork(Trainable):
         self.dim, self.config = dim, config
         self.standardizer = Standardizer(dim)
         shared = None  # the head's network, where the encoder reads the reward itself
-        if config.evidence == "reward":
+        if config.reads_reward:
             shared = mlp([dim, *config.head_hidden, config.latent + 1], dropout=config.dropout)
         self.encoder = build_encoder(dim, config, shared)
         self.head = build_head(dim, self.encoder.latent, config, shared)

@@ -16,6 +16,7 @@ from tacit.errors import ModelFormatError
 from tacit.files import atomic_folder
 from tacit.rewards.card import model_card
 from tacit.rewards.config import RewardConfig
+from tacit.rewards.network import RewardNetwork
 from tacit.rewards.seen import Seen
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def save_model(model: "RewardModel", folder: str | PathLike[str]) -> None:
 
 def write_model_files(model: "RewardModel", folder: Path) -> None:
     """The files of a saved model into an existing folder; for callers that are themselves atomic."""
-    tensors = {f"network.{name}": value.detach().contiguous() for name, value in model.network.state_dict().items()}
+    tensors = {f"network.{name}": value.detach().contiguous() for name, value in _owned(model.network).items()}
     tensors |= {"seen.users": model.seen.users, "seen.prompts": model.seen.prompts}
     embedder = (
         None
@@ -94,16 +95,24 @@ def load_model(cls: type[M], folder: str | PathLike[str]) -> M:
     try:
         users, prompts = _hashes(tensors, "seen.users"), _hashes(tensors, "seen.prompts")
         weights = {name.removeprefix("network."): value.float().clone() for name, value in tensors.items()}
-        network.load_state_dict(weights, strict=True, assign=True)
+        odd = sorted(set(weights) ^ set(_owned(network)))
+        if odd:
+            raise KeyError(f"missing or extra tensors: {', '.join(odd[:5])}")
+        network.load_state_dict(weights, strict=False, assign=True)  # not strict: what parts share has one name here
     except (KeyError, ValueError, RuntimeError) as error:
         raise ModelFormatError(
             f"{file}: its tensors do not fit config.json ({_line(error)}); copy or train the model again"
         ) from None
-    for name, value in network.state_dict().items():
+    for name, value in _owned(network).items():
         if not bool(torch.isfinite(value).all()):
             raise ModelFormatError(f"{file}: {name} holds NaN or infinite weights; train the model again")
     embedder = None if saved.embedder is None else EmbedderReference(saved.embedder.spec, saved.embedder.fingerprint)
     return cls(network.eval(), saved.temperature, embedder, Seen(saved.salt, users, prompts), saved.notes)
+
+
+def _owned(network: RewardNetwork) -> dict[str, Tensor]:
+    """Weights and buffers by name; what two parts share appears once."""
+    return dict(network.named_parameters()) | dict(network.named_buffers())
 
 
 def _hashes(tensors: dict[str, Tensor], name: str) -> Tensor:
