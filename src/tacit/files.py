@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_folder", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_folder", "restore_folder", "write_bytes", "write_json", "write_text"]
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -44,10 +44,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces `path` if the block succeeds and vanishes if it fails.
 
     An existing `path` is moved aside first, so a crash between the two renames leaves the old one under
-    `.<name>.old`; the next write removes it.
+    `.<name>.old`; `restore_folder` puts it back.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    restore_folder(path)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     old = path.parent / f".{path.name}.old"
     try:
@@ -61,3 +62,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def restore_folder(path: str | os.PathLike[str]) -> None:
+    """Undo an `atomic_folder` that was killed between its two renames: the old folder gets its name back."""
+    path = Path(path)
+    old = path.parent / f".{path.name}.old"
+    if old.exists() and not path.exists():
+        old.replace(path)

@@ -82,3 +82,9 @@ def test_links_differ_in_name_and_are_not_mistaken_for_each_other(tmp_path: Path
     assert isinstance(PublishedDPL.load(tmp_path / "m"), PublishedDPL)
     with pytest.raises(ModelFormatError, match="kind 'dpl_published' where 'dpl' was expected"):
         DPL.load(tmp_path / "m")
+
+
+def test_the_oracles_groups_do_not_share_a_folder(tmp_path: Path) -> None:
+    settings = SETTINGS | {"training": TRAINING.model_copy(update={"steps": 2})}
+    fit_oracle(TRAIN, VECTORS, TRAIN_TYPE, validation_groups=VALIDATION_TYPE, folder=tmp_path, **settings)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["oracle-0", "oracle-1"]

@@ -43,7 +43,7 @@ def removed(name: str) -> Prepare:
 
 
 def first_head(tensors: dict[str, Tensor]) -> str:
-    return next(name for name in sorted(tensors) if name.startswith("network.head.") and name.endswith("weight"))
+    return next(name for name in sorted(tensors) if name.startswith("network.") and name.endswith("weight"))
 
 
 def pooled_from(folder: str) -> Prepare:

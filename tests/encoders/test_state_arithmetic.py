@@ -232,3 +232,22 @@ def test_a_half_life_halves() -> None:
     later = batch_of("additive", [1], [B])
     added = state.add(later[0], later[1], torch.full((1, 1), 10.0, dtype=torch.float64), later[3])
     assert_close(added.rows[0, 0, :2], torch.tensor([0.5, 1.0], dtype=torch.float64))
+
+
+def test_times_in_padding_do_not_reach_a_state() -> None:
+    """A batch pads a user's choices with whatever row stands next, and another user's times may be far off."""
+    rows = torch.ones(2, 2, 4, dtype=torch.float64)
+    weight = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    time = torch.tensor([[0.0, 1e9], [1e9, 1e9]], dtype=torch.float64)
+    state = UserStates.prior(2, 4, additive=True, fingerprint="f", half_life=60.0).add(rows, weight, time)
+    assert_close(state.rows[:, 0], torch.tensor([[1.0], [2.0]], dtype=torch.float64).expand(2, 4))
+    assert state.clock.tolist() == [0.0, 1e9]
+
+
+@pytest.mark.parametrize(("users", "others"), [(1, 3), (3, 1)])
+def test_choices_of_more_or_fewer_users_than_states_are_refused(users: int, others: int) -> None:
+    state = UserStates.prior(users, 4, additive=True, fingerprint="f")
+    rows, weight = torch.ones(others, 2, 4, dtype=torch.float64), torch.ones(others, 2)
+    for act in (state.add, state.forget):
+        with pytest.raises(StateMismatchError, match=f"choices of {others} users for the states of {users}; give one"):
+            act(rows, weight)

@@ -10,6 +10,7 @@ from reward_problems import Problem, accuracy, batch_of, problem, short, small
 from tacit.choices import ChoiceIndex
 from tacit.errors import ChoiceError
 from tacit.rewards import RewardModel, fit_reward
+from tacit.rewards.network import RewardNetwork
 
 DIFFER = problem()
 
@@ -177,3 +178,38 @@ def test_the_problem_is_what_the_tests_take_it_for() -> None:
     batch = batch_of(DIFFER.test, DIFFER.vectors)
     pooled_reward = batch.vectors[..., 0]
     assert 0.6 < (pooled_reward[..., 0] > pooled_reward[..., 1]).double().mean() < 0.75
+
+
+def rankings(*, tied: bool) -> ChoiceIndex:
+    """Twenty users who rank three items of their own, eight times each, by the item's first number; ties if told."""
+    n = 160
+    items = torch.arange(3 * n).reshape(n, 3)
+    rank = torch.tensor([0, 0, 1] if tied else [0, 1, 2]).expand(n, 3)
+    group = torch.arange(n).unsqueeze(1).expand(n, 3)
+    return ChoiceIndex.build(torch.arange(20).repeat_interleave(8), items, rank, group, n_users=20)
+
+
+def test_rankings_train() -> None:
+    vectors = torch.randn(480, 3, generator=torch.Generator().manual_seed(0))
+    vectors[:, 0] = torch.tensor([1.0, 0.0, -1.0]).repeat(160)
+    choices = rankings(tied=False)
+    model = fit_reward(choices, vectors, validation=choices, config=small(), training=short(steps=50))
+    assert model.notes["validation_accuracy"] > 0.95
+
+
+def test_ties_inside_rankings_teach_no_tie_parameter() -> None:
+    vectors = torch.randn(480, 3, generator=torch.Generator().manual_seed(0))
+    choices = rankings(tied=True)
+    model = fit_reward(choices, vectors, validation=choices, config=small(), training=short(steps=2))
+    assert model.network.log_nu is None
+    a, b = vectors[:5], vectors[5:10]
+    total = model.prefer(model.prior(), a, b) + model.prefer(model.prior(), b, a)
+    torch.testing.assert_close(total, torch.ones_like(total))
+
+
+def test_a_pooled_model_with_an_mlp_head_is_the_same_for_everybody() -> None:
+    config = small(encoder="none", evidence=None, head="mlp")
+    network = RewardNetwork(3, config).eval()
+    scores = network.head(torch.randn(4, 3), torch.zeros(2, 0))
+    assert scores.shape == (2, 4)
+    torch.testing.assert_close(scores[0], scores[1])

@@ -15,6 +15,7 @@ from tacit.choices import ChoiceIndex
 from tacit.episodes import Episode, EpisodeSampler
 from tacit.errors import ConfigError, ModelFormatError
 from tacit.training import ObjectiveConfig, TrainingConfig, TrainingResult, train
+from tacit.training.hardware import Hardware
 from tacit.training.loop import Trainable
 
 
@@ -290,6 +291,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "missing step": edit_progress(lambda raw: raw.pop("step")),
     "step a word": edit_progress(lambda raw: raw.update(step="four")),
     "step negative": edit_progress(lambda raw: raw.update(step=-4)),
+    "device a number": edit_progress(lambda raw: raw.update(device=0)),
     "best a list": edit_progress(lambda raw: raw.update(best=[1.0])),
     "extra tensor": edit_tensors(lambda t: t.update({"network.surprise": torch.zeros(1)})),
     "tensor of no part": edit_tensors(lambda t: t.update({"surprise": torch.zeros(1)})),
@@ -332,3 +334,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(bad: float, tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="at step 4; lower learning_rate"):
         run(Broken(), folder=tmp_path)
     assert not (tmp_path / "checkpoint").exists()
+
+
+def test_a_resumed_run_stays_on_its_device_and_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Interrupted):
+        run(Network(), folder=tmp_path, on_event=stop_at(10))
+    asked: list[tuple[str | None, int | None]] = []
+
+    def noted(step: object, *, device: str | None, threads: int | None) -> Hardware:
+        asked.append((device, threads))
+        return Hardware("cpu", 1, {})
+
+    monkeypatch.setattr("tacit.training.loop.choose_hardware", noted)
+    run(Network(), folder=tmp_path, threads=None, device=None)
+    assert asked == [("cpu", 1)]

@@ -1,6 +1,7 @@
 """Oracle BTL: one pooled BTL per true group of users. It is told the group, so it is an upper line, not a rival."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -39,11 +40,14 @@ def fit_oracle(
         groups: Int64[users], the true group of each training user, 0 .. n - 1.
         validation: choices of other users.
         validation_groups: Int64[users], theirs.
-        settings: other arguments of `fit_pooled`.
+        settings: other arguments of `fit_pooled`; under a `folder`, each group gets its own (`oracle-0`, ...).
     """
     models = []
+    folder = settings.pop("folder", None)
     for group in range(int(groups.max()) + 1):
         own = choices.of_users((groups == group).nonzero().squeeze(1))
         others = validation.of_users((validation_groups == group).nonzero().squeeze(1))
-        models.append(fit_pooled(own, vectors, validation=others, **{"name": f"oracle {group}", **settings}))
+        place = None if folder is None else Path(folder) / f"oracle-{group}"
+        given = {"name": f"oracle {group}", **settings}
+        models.append(fit_pooled(own, vectors, validation=others, folder=place, **given))
     return OracleBTL(tuple(models))

@@ -46,11 +46,11 @@ def synthetic_table(result: SyntheticResult) -> Table:
     table.add_column("method", no_wrap=True)
     for k in KS:
         table.add_column(f"k={k}", justify="right", no_wrap=True)
-    table.add_column("s", justify="right")
+    table.add_column("s", justify="right", no_wrap=True)
     bayes = result.bayes_optimal()
     table.add_row("Bayes-optimal", *(f"{100 * bayes[k]:.2f}" for k in KS), "", end_section=True)
     for method in result.runs[0].reports:
         accuracy = result.accuracy(method)
         seconds = sum(run.seconds[method] for run in result.runs) / len(result.runs)
-        table.add_row(LABELS[method], *(f"{100 * accuracy[k]:.2f}" for k in KS), f"{seconds:.1f}")
+        table.add_row(LABELS[method], *(f"{100 * accuracy[k]:.2f}" for k in KS), f"{seconds:.0f}")
     return table

@@ -1,7 +1,8 @@
 """What is kept of users: their evidence, with add, forget, age, merge and a JSON round trip.
 
-Exact means: after any sequence of operations the state equals one rebuilt from the remaining choices to 1e-9. So all
-arithmetic is float64, and ageing is lazy: a choice made at t_j weighs 2^(-(t - t_j) / half_life) at clock t.
+Exact means: after any sequence of operations the state equals one rebuilt from the remaining choices, at the same
+clock, to 1e-9. So all arithmetic is float64, and ageing is lazy: a choice made at t_j weighs 2^(-(t - t_j) / half_life)
+at clock t.
 """
 
 import base64
@@ -88,10 +89,10 @@ class UserStates:
     def forget(
         self, rows: Tensor, weight: Tensor, time: Tensor | None = None, keys: Keys | None = None
     ) -> "UserStates":
-        """Take evidence out again, as if it had never come.
+        """Take evidence out again, as if it had never come; clocks stay where they are.
 
         Raises:
-            StateMismatchError: a choice to forget is not in the state.
+            StateMismatchError: a choice to forget is not in the state (a sum without keys cannot tell).
         """
         state, weight = self._at_common_clock(weight, time)
         left = _without(state.keys, _keys_of(weight, keys))
@@ -150,7 +151,10 @@ class UserStates:
         return replace(mine, rows=rows, weight=weight, keys=merged)
 
     def to_json(self) -> str:
-        """One user as a JSON text under a kilobyte (additive encoder); floats survive bit for bit."""
+        """One user as a JSON text; floats survive bit for bit.
+
+        Under a kilobyte for forty choices of an additive encoder of the default size; each choice's key adds 16 bytes.
+        """
         if len(self) != 1:
             raise StateMismatchError(
                 f"a profile holds one user, these states hold {len(self)}: pick one with states[tensor([i])]"
@@ -212,14 +216,17 @@ class UserStates:
 
     def _at_common_clock(self, weight: Tensor, time: Tensor | None) -> tuple["UserStates", Tensor]:
         """These states aged to the latest time in sight, and `weight` aged to the same clock."""
+        if len(weight) != len(self):
+            raise StateMismatchError(
+                f"choices of {len(weight)} users for the states of {len(self)}; give one row of choices for each state"
+            )
         weight = weight.to(torch.float64)
-        if time is None:
-            time = torch.full_like(weight, float("nan"))
+        unknown = torch.full_like(weight, float("nan"))
+        time = unknown if time is None else torch.where(weight > 0, time, unknown)  # padding may hold anybody's times
         if self.half_life is not None and bool((time.isnan() & (weight > 0)).any()):
             raise StateMismatchError("this state ages its choices, so each choice needs a timestamp; one has none")
-        known = time.isnan() | (weight <= 0)
         latest = (
-            torch.where(known, -torch.inf, time).amax(1)
+            torch.where(time.isnan(), -torch.inf, time).amax(1)
             if time.shape[1]
             else self.clock.new_full((len(self),), -torch.inf)
         )

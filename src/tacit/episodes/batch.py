@@ -43,7 +43,7 @@ class ChoiceBatch:
     def pairs(cls, chosen: Tensor, rejected: Tensor) -> "ChoiceBatch":
         """Plain pairs from two tensors Float[users choices dim]."""
         vectors = torch.stack([chosen, rejected], dim=2)
-        rank = torch.tensor([0, 1]).expand(*vectors.shape[:2], 2)
+        rank = torch.tensor([0, 1], device=vectors.device).expand(*vectors.shape[:2], 2)
         return cls(vectors, rank, vectors.new_ones(vectors.shape[:2]))
 
     @classmethod

@@ -84,9 +84,9 @@ class TextDemo:
 def text_demo(
     seed: int = 0,
     *,
-    users: int = 1500,
+    users: int = 1400,
     choices_per_user: int = 40,
-    steps: int = 1000,
+    steps: int = 800,
     embedder: str = "hash",
     on_event: Callable[[Event], None] | None = None,
 ) -> TextDemo:
@@ -110,7 +110,7 @@ def text_demo(
         cut(table, known_users, known_prompts).table,
         vectors,
         embedder=reader,
-        training=TrainingConfig(seed=seed, steps=steps),
+        training=TrainingConfig(seed=seed, steps=steps, validate_every=50, patience=6),
         on_event=on_event,
     )
     strangers = table.of_users(new_users)

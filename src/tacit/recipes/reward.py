@@ -153,7 +153,7 @@ def _fit_both(
     on_event: Callable[[Event], None] | None,
 ) -> TrainedReward:
     names = group_names(table)
-    groups = parts.train.group[parts.train.rank >= 0].unique().tolist()
+    groups = torch.cat([part.group[part.rank >= 0] for part in (parts.train, parts.validation)]).unique().tolist()
     users = torch.cat([parts.train.user.unique(), parts.validation.user.unique()])
     ids = table.users.take(users.unique().numpy())
     seen = Seen.of(ids.to_pylist(), [names(g) for g in groups], salt=f"{training.seed:x}-{len(table)}")
@@ -189,6 +189,12 @@ def training_parts(table: ChoiceTable, seed: int) -> TrainingParts:
             validation_rows = table.split == table.split_names.index("validation")
             train, validation = table.select(train_rows).index(), table.select(validation_rows).index()
             _check_users(train, table.source)
+            shared = int(((train.counts > 0) & (validation.counts > 0)).sum())
+            if shared:
+                raise ChoiceError(
+                    f"{table.source}: {shared} users have both 'train' and 'validation' rows; validate on users of "
+                    "their own, or drop the validation rows: training then holds some users out itself"
+                )
             return TrainingParts(train, validation, None)
         table = table.select(train_rows)
     index = table.index()

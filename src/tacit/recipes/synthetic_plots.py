@@ -65,9 +65,11 @@ def plot_reward_curves(path: str | PathLike[str], run: SyntheticRun, method: str
         axes = plain_axes(figure.add_subplot(1, 2, place + 1))
         colour = STYLES[place][0]
         for curve in learnt[kind == place]:
-            axes.plot(grid, curve, color=colour, linewidth=1.4, alpha=0.55)
-        axes.plot([], [], color=colour, linewidth=1.4, label=f"learnt, {int((kind == place).sum())} users, k = {k}")
-        axes.plot(grid, true[kind == place][0], color=INK, linewidth=1.6, linestyle=(0, (4, 3)), label="true")
+            axes.plot(grid, curve, color=colour, linewidth=3.2, alpha=0.35)
+        axes.plot(
+            [], [], color=colour, linewidth=3.2, alpha=0.7, label=f"learnt, {int((kind == place).sum())} users, k = {k}"
+        )
+        axes.plot(grid, true[kind == place][0], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="true")
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_title(f"user type {place}", loc="left", fontsize=11, color=INK)
         axes.set_xlabel("item y", color=INK)

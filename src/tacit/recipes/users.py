@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tacit.choices.table import ChoiceTable
 from tacit.embedders.embedder import Item
@@ -151,8 +150,9 @@ def score_items(model: RewardModel, state: UserStates, items: Sequence[Item]) ->
     ranked = []
     for prompt, numbers in prompts.items():
         mine, theirs = (sorted(numbers, key=scores.tolist().__getitem__, reverse=True) for scores in (own, everyone))
+        population = {n: place for place, n in enumerate(theirs, start=1)}
         ranked += [
-            ScoredItem(prompt, items[n][1], float(own[n]), place, float(everyone[n]), theirs.index(n) + 1)
+            ScoredItem(prompt, items[n][1], float(own[n]), place, float(everyone[n]), population[n])
             for place, n in enumerate(mine, start=1)
         ]
     return ranked
@@ -161,7 +161,7 @@ def score_items(model: RewardModel, state: UserStates, items: Sequence[Item]) ->
 def _only(table: ChoiceTable, user: str | None) -> ChoiceTable:
     """The choices of the one user meant."""
     present = np.unique(table.user)
-    ids = table.users.take(torch.from_numpy(present).numpy()).to_pylist()
+    ids = table.users.take(present).to_pylist()
     shown = ", ".join(map(repr, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
     if user is None and len(ids) != 1:
         raise ChoiceError(f"{table.source} holds choices of {len(ids)} users ({shown}); name one with --user")

@@ -16,21 +16,30 @@ def model_card(model: "RewardModel") -> str:
     rows = "".join(
         f"| {key} | {value} |\n" for key, value in sorted(model.notes.items()) if isinstance(value, int | float | str)
     )
+    pooled = config.encoder == "none"
+    what = (
+        f"One reward for everybody, the control of a model that follows the user: `{config.head}` head,"
+        if pooled
+        else f"A reward that follows the user: `{config.encoder}` encoder ({doubt}, latent size {config.latent}), "
+        f"`{config.head}` head,"
+    )
+    use = "" if pooled else " It infers a user from a handful of choices in one forward pass."
+    kind = type(model)
     return f"""---
 library_name: tacit
 license: other
 tags: [reward-model, preference-learning, personalization, tacit]
 ---
 
-# Few-shot personalised reward model
+# {"Pooled" if pooled else "Few-shot personalised"} reward model
 
-A reward that follows the user: `{config.encoder}` encoder ({doubt}, latent size {config.latent}), `{config.head}` head,
-over item vectors of size {model.dim} ({embedder}). It infers a user from a handful of choices in one forward pass.
+{what}
+over item vectors of size {model.dim} ({embedder}).{use}
 
 ```python
-import tacit
+from {kind.__module__} import {kind.__name__}
 
-model = tacit.RewardModel.load("this/folder")
+model = {kind.__name__}.load("this/folder")
 ```
 
 Trained on {len(model.seen.users)} users and {len(model.seen.prompts)} prompts, kept as salted hashes only.

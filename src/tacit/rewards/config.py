@@ -21,10 +21,11 @@ class RewardConfig(BaseModel):
         encoder_hidden: widths of the pair network's hidden layers.
         refine: pass the additive posterior through a residual MLP.
         head: `bilinear` (default) or `mlp` (the paper's).
-        head_hidden: widths of the head's hidden layers; empty makes a linear head.
+        head_hidden: widths of the head's hidden layers; empty makes a bilinear head linear in items, and an
+            MLP head one layer of 64.
         dropout: in both networks, while training.
         ties: learn Davidson's tie parameter; set by training when the data has ties.
-        half_life: seconds after which a choice counts half as evidence, or None.
+        half_life: seconds after which a choice counts half as evidence, or None; training does not age its contexts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.choices.index import ChoiceIndex
+from tacit.episodes.hashing import step_generator
 from tacit.episodes.sampler import Episode, EpisodeSampler
 from tacit.errors import ChoiceError
 from tacit.rewards.config import RewardConfig
@@ -65,17 +66,21 @@ def fit_reward(
             f"{present[0]} training and {present[1]} validation users with choices; "
             "at least 2 of each are needed, bring more users"
         )
+    choices = choices.of_users((choices.counts > 0).nonzero().squeeze(1))  # others would fill batches with nothing
     last = max(int(choices.items.max()), int(validation.items.max()))
     if vectors.ndim != 2 or last >= len(vectors):
         raise ChoiceError(
             f"vectors of shape {list(vectors.shape)} where the choices speak of items up to {last}; "
             "give one row of numbers per item"
         )
-    if bool((choices.rank[:, 0] == choices.rank[:, 1]).any()):
+    tied = choices.rank[:, 1] == 0
+    if choices.rank.shape[1] > 2:  # ties inside a ranking are Breslow's, and teach Davidson's parameter nothing
+        tied &= choices.rank[:, 2] < 0
+    if bool(tied.any()):
         config = config.model_copy(update={"ties": True})
 
     with torch.random.fork_rng(devices=[]):  # modules draw their initial weights from the global state
-        torch.manual_seed(training.seed)
+        torch.default_generator.manual_seed(training.seed)
         network = model_class.network_class(vectors.shape[1], config)
     used = choices.items[choices.rank >= 0].unique()
     network.standardizer.fit(vectors[used].float())
@@ -121,7 +126,10 @@ def validation_episodes(
     sampler = EpisodeSampler(
         choices, vectors, training.max_context, training.targets, training.seed + 1, target_groups=target_groups
     )
-    users = (choices.counts > 0).nonzero().squeeze(1)[:at_most]
+    users = (choices.counts > 0).nonzero().squeeze(1)
+    if len(users) > at_most:
+        drawn = torch.randperm(len(users), generator=step_generator(training.seed, 7))[:at_most]
+        users = users[drawn.sort().values]
     return [sampler.sample(users, draw) for draw in range(VALIDATION_DRAWS)]
 
 
@@ -152,7 +160,8 @@ def _measure(network: RewardNetwork, episodes: list[Episode]) -> dict[str, float
         log_p, weight = _log_likelihood(network, episode, forward, backward), episode.target.weight
         total = weight.sum(-1)
         present = total > 0
-        right = (forward > backward).float() + 0.5 * (forward == backward).float()
+        tie = episode.target.rank[:, :, 1] == 0  # neither order is right
+        right = torch.where(tie, 0.5, (forward > backward).float() + 0.5 * (forward == backward).float())
         nll -= ((log_p * weight).sum(-1) / total)[present].sum().item()
         accuracy += ((right * weight).sum(-1) / total)[present].sum().item()
         count += int(present.sum())

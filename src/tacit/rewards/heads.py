@@ -67,10 +67,11 @@ class MLPHead(RewardHead):
         super().__init__()
         first = hidden[0] if hidden else 64
         self.item = nn.Linear(dim, first)
-        self.user = nn.Linear(latent, first, bias=False)
+        self.user = nn.Linear(latent, first, bias=False) if latent else None  # None: one reward for everybody
         self.rest = mlp([first, *hidden[1:], 1], dropout=dropout)
 
     def forward(self, items: Tensor, z: Tensor) -> Tensor:
         """Rewards Float[... users items]."""
-        hidden = self.item(items) + self.user(z).unsqueeze(-2)
+        user = z.new_zeros(*z.shape[:-1], 1) if self.user is None else self.user(z)
+        hidden = self.item(items) + user.unsqueeze(-2)
         return self.rest(functional.gelu(hidden)).squeeze(-1)

@@ -26,8 +26,11 @@ def fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise ModelFormatError(f"{name}: no such folder, and the hub did not give it ({reason})") from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ModelFormatError(
+            f"{name}: no such folder, and the hub did not give it ({reason}); give the folder `tacit train-reward` "
+            "wrote, or check the hub name and your login"
+        ) from None
 
 
 def push_to_hub(model: "RewardModel", name: str, *, private: bool = True, token: str | None = None) -> str:

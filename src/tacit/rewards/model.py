@@ -176,6 +176,12 @@ class RewardModel:
 
         return load_model(cls, folder)
 
+    def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload the model as `owner/name` (private unless told otherwise); returns its address."""
+        from tacit.rewards.hub import push_to_hub
+
+        return push_to_hub(self, name, private=private, token=token)
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _items(self, items: Tensor) -> Tensor:

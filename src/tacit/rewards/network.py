@@ -61,7 +61,9 @@ class RewardNetwork(Trainable):
         """Log p(choice | z): Float[samples users choices] for z Float[samples users latent]."""
         users, count, slots, dim = choices.vectors.shape
         scores = self.head(choices.vectors.reshape(users, count * slots, dim), z)
-        return choice_log_prob(scores.unflatten(-1, (count, slots)), choices.rank, self.log_nu)
+        scores = scores.unflatten(-1, (count, slots))
+        rank = choices.rank if slots == 2 else choices.rank.expand(scores.shape)  # rankings gather along the slots
+        return choice_log_prob(scores, rank, self.log_nu)
 
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """The training objective of one episode: a scalar in nats per target."""

@@ -14,7 +14,10 @@ __all__ = ["Seen"]
 
 @dataclass(frozen=True)
 class Seen:
-    """Sorted Int64 hashes of training users and prompts under one random salt (so that names cannot be looked up)."""
+    """Sorted Int64 hashes of training users and prompts under one salt, stored beside them.
+
+    The salt spoils tables of hashes made beforehand; who holds the model can still test a name that they guess.
+    """
 
     salt: str
     users: Tensor
@@ -27,7 +30,7 @@ class Seen:
 
     @classmethod
     def of(cls, users: Iterable[str], prompts: Iterable[str], *, salt: str | None = None) -> "Seen":
-        """Hash the names."""
+        """Hash the names, under a random salt unless one is given."""
         salt = salt or secrets.token_hex(16)
         return cls(salt, _hashes(users, salt).sort().values, _hashes(prompts, salt).sort().values)
 

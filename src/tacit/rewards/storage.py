@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tacit.errors import ModelFormatError
@@ -68,7 +68,7 @@ def write_model_files(model: "RewardModel", folder: Path) -> None:
         dim=model.dim, reward=model.network.config, temperature=model.temperature,
         embedder=embedder, salt=model.seen.salt, notes=model.notes,
     )  # fmt: skip
-    save_file({name: value.clone() for name, value in tensors.items()}, folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(save({name: value.clone() for name, value in tensors.items()}))
     (folder / "config.json").write_text(saved.model_dump_json(indent=2) + "\n")
     (folder / "README.md").write_text(model_card(model))
 
@@ -95,9 +95,10 @@ def load_model(cls: type[M], folder: str | PathLike[str]) -> M:
     try:
         users, prompts = _hashes(tensors, "seen.users"), _hashes(tensors, "seen.prompts")
         weights = {name.removeprefix("network."): value.float().clone() for name, value in tensors.items()}
-        odd = sorted(set(weights) ^ set(_owned(network)))
-        if odd:
-            raise KeyError(f"missing or extra tensors: {', '.join(odd[:5])}")
+        expected = set(_owned(network))
+        for what, names in (("Missing", expected - set(weights)), ("Unexpected", set(weights) - expected)):
+            if names:
+                raise ValueError(f"{what} key(s): {', '.join(sorted(names)[:5])}")
         network.load_state_dict(weights, strict=False, assign=True)  # not strict: what parts share has one name here
     except (KeyError, ValueError, RuntimeError) as error:
         raise ModelFormatError(

@@ -33,6 +33,7 @@ class Progress:
         best: its numbers, `nll` among them; empty before the first validation.
         worse: validations since then.
         threads: CPU threads, kept over a resume because they change rounding.
+        device: where it ran, kept likewise, because dropout and rounding differ between devices.
     """
 
     run: str
@@ -41,6 +42,7 @@ class Progress:
     best: dict[str, float] = field(default_factory=dict)
     worse: int = 0
     threads: int = 1
+    device: str = "cpu"
 
 
 def write_checkpoint(
@@ -112,6 +114,8 @@ def _checked(raw: dict[str, Any]) -> Progress:
         raise ValueError(f"counters {counters}")
     if not isinstance(raw["best"], dict) or not all(isinstance(value, int | float) for value in raw["best"].values()):
         raise ValueError("numbers of the best validation that are none")
+    if not isinstance(raw["device"], str):
+        raise TypeError(f"device {raw['device']!r}")
     return Progress(**raw)
 
 

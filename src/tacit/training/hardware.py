@@ -65,18 +65,11 @@ def choose_hardware(
     else:
         seconds = {}
         for name, count in candidates:
-            step = timed_step(name)
-            with cpu_threads(count):
-                step()
-                times = []
-                for _ in range(repeats):
-                    start = time.perf_counter()
-                    step()
-                    if name != "cpu":
-                        torch.cuda.synchronize()
-                    times.append(time.perf_counter() - start)
-            seconds[f"{name}/{count}"] = sorted(times)[len(times) // 2]
-        best = min(candidates, key=lambda c: seconds[f"{c[0]}/{c[1]}"])
+            try:
+                seconds[f"{name}/{count}"] = _median_seconds(timed_step(name), name, count, repeats)
+            except torch.OutOfMemoryError:
+                logger.info("%s has too little memory for this run", name)
+        best = min(candidates, key=lambda c: seconds.get(f"{c[0]}/{c[1]}", float("inf")))
         chosen = Hardware(*best, seconds=seconds)
     logger.info(
         "training on %s with %d threads (seconds per step: %s)",
@@ -85,3 +78,16 @@ def choose_hardware(
         chosen.seconds or "not measured",
     )
     return chosen
+
+
+def _median_seconds(step: Callable[[], None], device: str, threads: int, repeats: int) -> float:
+    times = []
+    with cpu_threads(threads):
+        step()
+        for _ in range(repeats):
+            start = time.perf_counter()
+            step()
+            if device != "cpu":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from tacit.episodes.hashing import mix, step_generator
 from tacit.episodes.sampler import Episode, EpisodeSampler
 from tacit.errors import ConfigError, ModelFormatError
+from tacit.files import restore_folder
 from tacit.training.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 from tacit.training.hardware import Hardware, choose_hardware, cpu_threads
@@ -27,7 +29,10 @@ __all__ = ["Event", "Trainable", "TrainingResult", "train"]
 logger = logging.getLogger(__name__)
 
 Event = dict[str, Any]
-"""What a run emits: `{"event": "start" | "step" | "validation" | "end", "name", "step", "steps", ...numbers}`."""
+"""What a run emits: `{"event": "start" | "step" | "validation" | "end", "name", "step", "steps", ...numbers}`.
+
+`fit_reward` adds `{"event": "inert", "name", "swap_gain"}` where personalisation is.
+"""
 
 
 class Trainable(nn.Module):
@@ -86,10 +91,9 @@ def train(
     progress = _resumable(checkpoint, run)
     hardware = choose_hardware(
         lambda device: _throwaway_step(network, sampler, config, device),
-        device=config.device,
+        device=config.device or (progress.device if progress.step else None),
         threads=config.threads or (progress.threads if progress.step else None),
     )
-    progress.threads = hardware.threads
     network.to(hardware.device)
     sampler = sampler.to(hardware.device)
     optimizer = make_optimizer(network, config)
@@ -97,6 +101,7 @@ def train(
     if progress.step and checkpoint:
         progress, best = read_checkpoint(checkpoint, network, optimizer)
         logger.info("%s: resuming at step %d of %d", name, progress.step, config.steps)
+    progress.threads, progress.device = hardware.threads, hardware.device
     log = _MetricsLog(folder / "metrics.jsonl" if folder else None, name, progress.step)
     emit({"event": "start", "name": name, "step": progress.step, "steps": config.steps})
 
@@ -114,7 +119,7 @@ def train(
             if progress.step % config.validate_every and progress.step != config.steps:
                 continue
             loss = running.item() / counted
-            if loss != loss or loss in (float("inf"), float("-inf")):
+            if not math.isfinite(loss):
                 raise ConfigError(
                     f"{name}: the loss is {loss} at step {step + 1}; lower learning_rate, or look for odd item vectors"
                 )
@@ -122,6 +127,10 @@ def train(
             counted = 0
             network.eval()
             metrics = validate(network)
+            if not math.isfinite(metrics["nll"]):
+                raise ConfigError(
+                    f"{name}: the validation NLL is {metrics['nll']} at step {step + 1}; lower learning_rate"
+                )
             if metrics["nll"] < progress.best.get("nll", float("inf")):
                 progress.best, progress.best_step, progress.worse = metrics, progress.step, 0
                 best = _snapshot(network)
@@ -196,7 +205,10 @@ def _throwaway_step(
 
 
 def _resumable(checkpoint: Path | None, run: str) -> Progress:
-    if checkpoint is None or not checkpoint.exists():
+    if checkpoint is None:
+        return Progress(run)
+    restore_folder(checkpoint)
+    if not checkpoint.exists():
         return Progress(run)
     progress = read_progress(checkpoint)
     if progress.run != run:

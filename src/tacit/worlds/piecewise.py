@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tacit.choices.index import ChoiceIndex
+from tacit.errors import ConfigError
 
 __all__ = ["PiecewisePart", "PiecewiseWorld", "bayes_optimal_accuracy", "piecewise_reward"]
 
@@ -91,6 +92,10 @@ def _second_wins(y: Tensor) -> Tensor:
 
 def _part(y: Tensor, start: int, stop: int, users: int, choices: int, generator: torch.Generator) -> PiecewisePart:
     pool = y[start:stop]
+    if choices > len(pool):
+        raise ConfigError(
+            f"{choices} choices per user of a pool of {len(pool)} pairs; ask for fewer, or for more pairs"
+        )
     kind = torch.arange(users) % 2
     second_wins = _second_wins(pool)
     pair = torch.stack([torch.randperm(len(pool), generator=generator)[:choices] for _ in range(users)])
