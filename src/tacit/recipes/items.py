@@ -23,7 +23,8 @@ from tacit.embedders import (
 from tacit.embedders.embedder import Item
 from tacit.embedders.rows import DiskRows
 from tacit.errors import EmbeddingError, ModelFormatError, StateMismatchError
-from tacit.rewards.model import EmbedderReference, RewardModel
+from tacit.rewards.model import RewardModel
+from tacit.rewards.reference import EmbedderReference
 
 __all__ = ["embedder_of", "item_vectors", "open_store", "reference", "table_embedder", "text_vectors"]
 

@@ -4,8 +4,9 @@ from tacit.rewards.config import RewardConfig
 from tacit.rewards.fit import fit_reward
 from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
 from tacit.rewards.hub import push_to_hub
-from tacit.rewards.model import EmbedderReference, RewardModel
+from tacit.rewards.model import RewardModel
 from tacit.rewards.protocol import Explanation, PreferenceModel
+from tacit.rewards.reference import EmbedderReference
 
 __all__ = [
     "BilinearHead",

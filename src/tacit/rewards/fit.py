@@ -14,8 +14,9 @@ from tacit.episodes.hashing import step_generator
 from tacit.episodes.sampler import Episode, EpisodeSampler
 from tacit.errors import ChoiceError
 from tacit.rewards.config import RewardConfig
-from tacit.rewards.model import EmbedderReference, RewardModel
+from tacit.rewards.model import RewardModel
 from tacit.rewards.network import RewardNetwork
+from tacit.rewards.reference import EmbedderReference
 from tacit.rewards.seen import Seen
 from tacit.training.config import TrainingConfig
 from tacit.training.diagnostics import collapse_report

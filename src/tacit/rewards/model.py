@@ -13,23 +13,18 @@ from tacit.encoders.posterior import LatentPosterior
 from tacit.encoders.state import UserStates
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ChoiceError, StateMismatchError
+from tacit.rewards.hub import push_to_hub
 from tacit.rewards.network import RewardNetwork
 from tacit.rewards.protocol import Explanation
+from tacit.rewards.reference import EmbedderReference
 from tacit.rewards.seen import Seen
+from tacit.rewards.storage import load_model, save_model
 
-__all__ = ["EmbedderReference", "RewardModel"]
+__all__ = ["RewardModel"]
 
 CHOICES_AT_ONCE = 512
 """Choices in one forward pass: as many as stay in the cache, so that thousands of users take neither more time each
 nor more memory than a few."""
-
-
-@dataclass(frozen=True)
-class EmbedderReference:
-    """Which embedder made the item vectors: what to resolve it by, and the fingerprint it must have."""
-
-    spec: dict[str, Any]
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -161,8 +156,6 @@ class RewardModel:
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write `config.json`, `model.safetensors` and a model card atomically."""
-        from tacit.rewards.storage import save_model
-
         save_model(self, folder)
 
     @classmethod
@@ -172,14 +165,10 @@ class RewardModel:
         Raises:
             ModelFormatError: truncated, altered, of another version, with missing, extra or NaN weights.
         """
-        from tacit.rewards.storage import load_model
-
         return load_model(cls, folder)
 
     def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload the model as `owner/name` (private unless told otherwise); returns its address."""
-        from tacit.rewards.hub import push_to_hub
-
         return push_to_hub(self, name, private=private, token=token)
 
     # -- inside --------------------------------------------------------------------------------------------------------

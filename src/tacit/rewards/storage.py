@@ -16,7 +16,9 @@ from tacit.errors import ModelFormatError
 from tacit.files import atomic_folder
 from tacit.rewards.card import model_card
 from tacit.rewards.config import RewardConfig
+from tacit.rewards.hub import fetch
 from tacit.rewards.network import RewardNetwork
+from tacit.rewards.reference import EmbedderReference
 from tacit.rewards.seen import Seen
 
 if TYPE_CHECKING:
@@ -75,12 +77,8 @@ def write_model_files(model: "RewardModel", folder: Path) -> None:
 
 def load_model(cls: type[M], folder: str | PathLike[str]) -> M:
     """Read a folder, or fetch a hub repository of that name; everything in it is checked."""
-    from tacit.rewards.model import EmbedderReference
-
     path = Path(folder)
     if not path.exists():
-        from tacit.rewards.hub import fetch
-
         path = fetch(str(folder))
     saved = _read_config(path, cls.name)
     with torch.device("meta"):  # nothing is allocated or drawn at random for weights that are about to be read
