@@ -25,7 +25,8 @@ from tacit.episodes import ChoiceBatch
 from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
 
-DIM, K, BASIS = 384, 10, 16
+DIM, K = 384, 10
+BASIS = RewardConfig().latent  # as many weights per user as our z has
 HISTORIES = (10, 100, 1000)
 ADAM_STEPS = 500
 

@@ -8,9 +8,10 @@ import torch
 from reward_problems import Problem, accuracy, batch_of, problem, short, small
 
 from tacit.choices import ChoiceIndex
-from tacit.errors import ChoiceError
+from tacit.errors import ChoiceError, ConfigError
 from tacit.rewards import RewardModel, fit_reward
 from tacit.rewards.network import RewardNetwork
+from tacit.training import ObjectiveConfig
 
 DIFFER = problem()
 
@@ -213,3 +214,9 @@ def test_a_pooled_model_with_an_mlp_head_is_the_same_for_everybody() -> None:
     scores = network.head(torch.randn(4, 3), torch.zeros(2, 0))
     assert scores.shape == (2, 4)
     torch.testing.assert_close(scores[0], scores[1])
+
+
+def test_the_elbo_of_a_deterministic_encoder_is_refused() -> None:
+    objective = ObjectiveConfig(kind="elbo")
+    with pytest.raises(ConfigError, match="needs an encoder with doubt"):
+        fit_reward(**DIFFER.settings(), config=small(variational=False), training=short(objective=objective))

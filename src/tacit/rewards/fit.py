@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.hashing import step_generator
 from tacit.episodes.sampler import Episode, EpisodeSampler
-from tacit.errors import ChoiceError
+from tacit.errors import ChoiceError, ConfigError
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.model import RewardModel
 from tacit.rewards.network import RewardNetwork
@@ -59,8 +59,11 @@ def fit_reward(
 
     Raises:
         ChoiceError: too few users, or vectors that do not fit.
+        ConfigError: the ELBO of a deterministic encoder.
     """
     config, training = config or RewardConfig(), training or TrainingConfig()
+    if training.objective.kind == "elbo" and config.encoder != "none" and not config.variational:
+        raise ConfigError("the ELBO needs an encoder with doubt; set variational=True, or use the predictive objective")
     present = int((choices.counts > 0).sum()), int((validation.counts > 0).sum())
     if present[0] < 2 or present[1] < 2:
         raise ChoiceError(
