@@ -14,14 +14,19 @@ __all__ = ["Episode", "EpisodeSampler"]
 
 @dataclass(frozen=True)
 class Episode:
-    """What one training step sees of a batch of users; no group stands on both sides of a user."""
+    """What one training step sees of a batch of users; no group stands on both sides of a user.
+
+    `users`, Int64[users], are their numbers in the sampler's index: for models that keep a row per training user.
+    """
 
     context: ChoiceBatch
     target: ChoiceBatch
+    users: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Episode":
         """The same episode on another device."""
-        return Episode(self.context.to(device), self.target.to(device))
+        users = None if self.users is None else self.users.to(device)
+        return Episode(self.context.to(device), self.target.to(device), users)
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class EpisodeSampler:
             (index.weight[chosen] * real).to(device),
         )
         split = context[0].shape[1]
-        return Episode(batch.first(split), _rest(batch, split))
+        return Episode(batch.first(split), _rest(batch, split), users.to(device))
 
 
 def _draw(order: Tensor, eligible: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from tacit.encoders.posterior import LatentPosterior
 from tacit.encoders.state import UserStates
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ChoiceError, StateMismatchError
+from tacit.rewards.explain import centred, explanations
 from tacit.rewards.hub import push_to_hub
 from tacit.rewards.network import RewardNetwork
 from tacit.rewards.protocol import Explanation
@@ -138,21 +139,13 @@ class RewardModel:
         with torch.no_grad():
             posterior = self.posterior(state)
             standard = self._items(items)
-            own = self._centred(standard, posterior.mean)
-            shift = own - self._centred(standard, self.posterior(self.prior(len(state))).mean)
+            head, prior = self.network.head, self.posterior(self.prior(len(state)))
+            shift = centred(head(standard, posterior.mean)) - centred(head(standard, prior.mean))
             doubt = None
             if posterior.scale is not None:
                 draws = posterior.rsample(64, torch.Generator().manual_seed(0))
-                doubt = torch.stack([self._centred(standard, z) for z in draws]).std(0)
-        reports = []
-        for user in range(len(state)):
-            order = shift[user].abs().argsort(descending=True).tolist()
-            rows = [
-                {"index": i, "shift": shift[user, i].item(), "doubt": None if doubt is None else doubt[user, i].item()}
-                for i in order
-            ]
-            reports.append({"items": rows})
-        return reports
+                doubt = torch.stack([centred(head(standard, z)) for z in draws]).std(0)
+        return explanations(shift, doubt)
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write `config.json`, `model.safetensors` and a model card atomically."""
@@ -177,10 +170,6 @@ class RewardModel:
         if items.shape[-1] != self.dim:
             raise ChoiceError(f"item vectors have size {items.shape[-1]}, this model was trained on size {self.dim}")
         return self.network.standardizer(items.float())
-
-    def _centred(self, items: Tensor, z: Tensor) -> Tensor:
-        scores = self.network.head(items, z)
-        return scores - scores.mean(-1, keepdim=True)
 
     def _check(self, state: UserStates) -> None:
         if state.fingerprint != self.fingerprint:

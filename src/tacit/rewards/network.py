@@ -57,6 +57,11 @@ class RewardNetwork(Trainable):
         self.head = build_head(dim, self.encoder.latent, config, shared)
         self.log_nu = nn.Parameter(torch.zeros(())) if config.ties else None
 
+    @property
+    def ties(self) -> bool:
+        """Whether ties have a probability of their own."""
+        return self.log_nu is not None
+
     def log_prob(self, choices: ChoiceBatch, z: Tensor) -> Tensor:
         """Log p(choice | z): Float[samples users choices] for z Float[samples users latent]."""
         users, count, slots, dim = choices.vectors.shape

@@ -1,0 +1,170 @@
+"""GPO (group preference optimisation): a transformer neural process reads a user's choices and scores new items.
+
+Source: Zhao, Dang and Grover, 2024 (arXiv 2310.11523), on the transformer neural process of Nguyen and Grover, 2022
+(arXiv 2207.04179). Context points (x, y) and targets (x, ?) are tokens of one transformer without positions. Context
+tokens attend to the context, target tokens to the context and themselves, never to each other; the loss is the
+log-likelihood of the targets' answers, meta-learned over users with a random context. A new user takes one pass.
+
+    c_j = E_c([e(w_j); e(l_j)])           one token per choice, the winner first: the order is the answer
+    t_i = E_t(e(y_i))                     one token per item to score
+    c <- B(c, {null, c}),  t <- B(t, {null, c})        the same block for both, in each layer
+    r(y_i | context) = v . t_i            P(a over b | context) = sigmoid(r(a | context) - r(b | context))
+
+Deviations:
+- Published answers are shares of a group, under a Gaussian whose means are a softmax over the options of a question.
+  A choice is one answer: here the loss is the log-likelihood of the softmax over the two items, which is BTL. So a
+  target token is an item, swapping a pair flips the gap, and `score` exists.
+- A context token is a pair and says who won by its order (published: an option beside its share).
+- A learnt null token stands in every context, so that no choices at all are something to attend to.
+- A token reaches itself by the residual path; published targets also attend to themselves.
+- Blocks are pre-norm (no long warm-up) and by default 2 of width 64 (published: 6 of width 128), embeddings are MLPs of
+  two layers (published: 4), the reward is linear (published: two layers): there are some hundred users here, and one
+  CPU thread.
+- A pair of weight w (a tie is two of 1/2) counts as w equal tokens would; weight 0 does not exist.
+- Items are standardised, k varies by user within a batch, and training stops early on validation users: all methods
+  here share these.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.pairs import Pairs, pairs_of
+from tacit.choices.index import ChoiceIndex
+from tacit.encoders.encoder import mlp
+from tacit.episodes.sampler import Episode
+from tacit.objectives.reward import nll
+from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
+from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.training.loop import Event
+
+__all__ = ["GPO", "GPOConfig", "GPONetwork", "fit_gpo"]
+
+
+class GPOConfig(BaseModel):
+    """Sizes of the transformer; `width` must be a multiple of `heads`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    width: int = Field(default=64, ge=1, le=65536)
+    heads: int = Field(default=4, ge=1, le=1024)
+    layers: int = Field(default=2, ge=1, le=64)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; change either")
+        return self
+
+
+class _Block(nn.Module):
+    """Pre-norm attention of some tokens to weighted context tokens, then a feed-forward step on each."""
+
+    def __init__(self, config: GPOConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.feed = nn.Sequential(nn.LayerNorm(width), mlp([width, width, width], dropout=config.dropout))
+
+    def forward(self, tokens: Tensor, context: Tensor, log_weight: Tensor) -> Tensor:
+        """Float[users tokens width] from context Float[users rows width] with log_weight Float[users rows]."""
+        query = self.query(self.norm(tokens)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key_value = self.key_value(self.norm(context)).unflatten(-1, (2, self.heads, -1))
+        key, value = key_value.permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=log_weight[:, None, None, :])
+        tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
+        return tokens + self.feed(tokens)
+
+
+class GPONetwork(AdaptiveNetwork):
+    """Embeddings of choices and items, the blocks they share, and the linear reward."""
+
+    config: GPOConfig
+
+    def __init__(self, dim: int, config: GPOConfig) -> None:
+        super().__init__(dim, config)
+        self.embed_choice = mlp([2 * dim, config.width, config.width], dropout=config.dropout)
+        self.embed_item = mlp([dim, config.width, config.width], dropout=config.dropout)
+        self.null = nn.Parameter(torch.zeros(config.width))
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.read = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, 1, bias=False))
+
+    def adapt(self, pairs: Pairs) -> Fitted:
+        """`rows` Float[users layers 1+pairs width], what each layer attends to, and `log_weight` Float[users 1+pairs].
+
+        The null token comes first, with weight 1.
+        """
+        rows = self.embed_choice(torch.cat([pairs.winner, pairs.loser], dim=-1))
+        rows = torch.cat([self.null.expand(len(rows), 1, -1), rows], dim=1)
+        log_weight = functional.pad(pairs.weight, (1, 0), value=1.0).log()
+        layers = [rows]
+        for block in self.blocks[:-1]:
+            layers.append(block(layers[-1], layers[-1], log_weight))
+        return {"rows": torch.stack(layers, dim=1), "log_weight": log_weight}
+
+    def rewards(self, fitted: Fitted, items: Tensor) -> Tensor:
+        """Reward of each item given the context, whatever else is scored: Float[users items]."""
+        rows, log_weight = fitted["rows"], fitted["log_weight"]
+        tokens = self.embed_item(items).expand(len(rows), -1, -1)
+        for layer, block in enumerate(self.blocks):
+            tokens = block(tokens, rows[:, layer], log_weight)
+        return self.read(tokens).squeeze(-1)
+
+    def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
+        """Negative log-likelihood of the targets given the context."""
+        pairs = pairs_of(episode.target)
+        rewards = self.rewards(self.posterior(episode.context), torch.cat([pairs.winner, pairs.loser], dim=1))
+        winner, loser = rewards.chunk(2, dim=1)
+        return nll(functional.logsigmoid(winner - loser).unsqueeze(0), pairs.weight)
+
+
+class GPO(AdaptiveModel):
+    """GPO as a `PreferenceModel`."""
+
+    name: ClassVar[str] = "gpo"
+    network_class: ClassVar[type[AdaptiveNetwork]] = GPONetwork
+    config_class: ClassVar[type[BaseModel]] = GPOConfig
+
+
+def fit_gpo(
+    choices: ChoiceIndex,
+    vectors: Tensor,
+    *,
+    validation: ChoiceIndex,
+    target_groups: Tensor | None = None,
+    config: GPOConfig | None = None,
+    training: TrainingConfig | None = None,
+    name: str = "gpo",
+    folder: Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> GPO:
+    """Meta-learn GPO on the users of `choices`, stop and calibrate on the users of `validation`.
+
+    Args:
+        choices, vectors, validation, target_groups: as for `tacit.rewards.fitting.fit_data`.
+        folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
+
+    Raises:
+        ChoiceError: too few users, or vectors that do not fit.
+    """
+    config, training = config or GPOConfig(), training or TrainingConfig(steps=500, users_per_batch=32)
+    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
+    with seeded_modules(training.seed):
+        network = GPONetwork(vectors.shape[1], config)
+    settings = GPO.name + config.model_dump_json()
+    result, temperature = fit_network(
+        network, data, training, settings=settings, name=name, folder=folder, on_event=on_event
+    )
+    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
+    return GPO(network, temperature, notes | {f"validation_{key}": value for key, value in result.best.items()})

@@ -1,0 +1,214 @@
+"""Bayesian logistic regression per user, its prior learnt from the population (empirical Bayes).
+
+    r_i(y) = w_i . e(y)      w_i ~ N(w0, S0)      P(w over l) = sigmoid(r_i(w) - r_i(l))
+
+e(y) are principal components of the item vectors, and with `base="mlp"` the pooled BTL's reward b(y) as one more, so
+that w_i is then how the user departs from the population. A new user is Newton's way to the mode m and the covariance C
+there (Laplace); no choices leave (w0, S0). P(a over b) = E[sigmoid(gap)], gap ~ N(m . d, d^T C d), divided by a
+temperature.
+
+(w0, S0) maximise the evidence (type-II likelihood) by EM. E: Laplace's (m_i, C_i) of every training user. M:
+
+    w0 = mean_i m_i      S = mean_i (C_i + (m_i - w0)(m_i - w0)^T)      S0 = (n S + nu (tr S / d) I) / (n + nu)
+
+with nu the shrinkage towards a round prior of the same size.
+
+Sources: MacKay (1992), "The evidence framework applied to classification networks"; the M step is that of a random
+coefficients model (Train, "Discrete choice methods with simulation", 2nd ed. 2009, chapter 14).
+Deviations from textbook EM: Laplace stands for the exact E step, which makes S0 too small where users have few choices
+or choose almost without noise (the temperature makes up for some of it); nu; b(y) has a weight of its own, because a
+pooled reward is flatter than the mean of the users' rewards; EM keeps the iteration with the best NLL on validation
+users, the rule all methods share; items are standardised before the components are taken, as for all methods.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.gaussian import GaussianConfig, GaussianNetwork, fit_population
+from tacit.baselines.logistic import LaplacePosterior, laplace_posterior
+from tacit.baselines.pairs import Pairs, training_pairs
+from tacit.choices.index import ChoiceIndex
+from tacit.rewards.calibration import fit_temperature, measure
+from tacit.rewards.fitting import FitData
+from tacit.training.config import TrainingConfig
+from tacit.training.loop import Event
+
+__all__ = ["BayesianLogistic", "LaplaceConfig", "LaplaceNetwork", "fit_laplace"]
+
+VALIDATIONS = 10
+BLOCK = 2**22
+"""Numbers in one padded block of training users: 32 MiB of float64."""
+
+
+class LaplaceConfig(GaussianConfig):
+    """Settings of the Bayesian logistic regression.
+
+    Attributes:
+        em_steps: EM iterations at most.
+        shrinkage: nu, in users' worth of a round prior.
+    """
+
+    em_steps: int = Field(default=50, ge=1, le=10_000)
+    shrinkage: float = Field(default=10.0, ge=0)
+
+
+class LaplaceNetwork(GaussianNetwork):
+    """The prior of the weights, and each user's posterior under it.
+
+    Attributes:
+        mean: w0, Float64[features]; features are the components and, with a base, the pooled reward.
+        factor: Float64[features features], lower triangular, S0 = factor factor^T.
+    """
+
+    config: LaplaceConfig
+    mean: Tensor
+    factor: Tensor
+
+    def __init__(self, dim: int, config: LaplaceConfig) -> None:
+        super().__init__(dim, config)
+        mean = torch.zeros(config.components + (self.base is not None), dtype=torch.float64)
+        mean[config.components :] = 1
+        self.register_buffer("mean", mean)
+        self.register_buffer("factor", torch.eye(len(mean), dtype=torch.float64))
+
+    def features(self, items: Tensor) -> Tensor:
+        """Float64[... features] of Float[... dim]."""
+        components = super().features(items)
+        return components if self.base is None else torch.cat([components, self.pooled_reward(items)[..., None]], -1)
+
+    def adapt(self, pairs: Pairs) -> Fitted:
+        """`mean` Float64[users features] and `covariance` Float64[users features features]."""
+        gap = self.features(pairs.winner) - self.features(pairs.loser)
+        found = self.whitened(gap, pairs.weight.double())
+        covariance = self.factor @ found.covariance @ self.factor.T
+        return {"mean": self.mean + found.mode @ self.factor.T, "covariance": covariance}
+
+    def whitened(self, gap: Tensor, weight: Tensor, start: Tensor | None = None) -> LaplacePosterior:
+        """The posterior of v, where w = mean + factor v, from feature differences Float64[users pairs features]."""
+        return laplace_posterior(gap @ self.factor, gap @ self.mean, weight, start)
+
+    def rewards(self, fitted: Fitted, items: Tensor) -> Tensor:
+        """Reward at the users' mode: Float[users items]."""
+        return (self.features(items) @ fitted["mean"].unsqueeze(-1)).squeeze(-1).to(items.dtype)
+
+    def gap(self, fitted: Fitted, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of r(a) - r(b), Float64[users pairs]."""
+        delta = self.features(a) - self.features(b)
+        return (delta @ fitted["mean"].unsqueeze(-1)).squeeze(-1), _quadratic(delta, fitted["covariance"])
+
+    def doubt(self, fitted: Fitted, items: Tensor) -> Tensor:
+        """Standard deviation of the centred reward: Float[users items]."""
+        features = self.features(items)
+        return _quadratic(features - features.mean(-2, keepdim=True), fitted["covariance"]).sqrt().to(items.dtype)
+
+
+class BayesianLogistic(AdaptiveModel):
+    """Empirical-Bayes logistic regression with Laplace posteriors as a `PreferenceModel`."""
+
+    name: ClassVar[str] = "bayesian_logistic"
+    network_class: ClassVar[type[AdaptiveNetwork]] = LaplaceNetwork
+    config_class: ClassVar[type[BaseModel]] = LaplaceConfig
+
+
+def fit_laplace(
+    choices: ChoiceIndex,
+    vectors: Tensor,
+    *,
+    validation: ChoiceIndex,
+    target_groups: Tensor | None = None,
+    config: LaplaceConfig | None = None,
+    training: TrainingConfig | None = None,
+    name: str = "bayesian_logistic",
+    folder: Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> BayesianLogistic:
+    """Fit the prior on the users of `choices`; choose the EM iteration and the temperature on `validation`.
+
+    Args:
+        choices, vectors, validation, target_groups: as for `fit_data`.
+        training: of the pooled BTL, if there is one; EM takes only the shape and seed of validation episodes from it.
+        folder: where the pooled BTL keeps its files while training.
+
+    Raises:
+        ChoiceError: too few users, or vectors that do not fit.
+    """
+    config, training = config or LaplaceConfig(), training or TrainingConfig()
+    network, data = fit_population(
+        LaplaceNetwork, config, choices, vectors, validation=validation, target_groups=target_groups,
+        training=training, name=name, folder=folder, on_event=on_event,
+    )  # fmt: skip
+    emit = on_event or (lambda event: None)
+    emit({"event": "start", "name": name, "step": 0, "steps": config.em_steps})
+    episodes, blocks = data.episodes(training), list(_blocks(data, network))
+    every = max(1, config.em_steps // VALIDATIONS)
+    best, best_step, kept = float("inf"), 0, (network.mean, network.factor)
+    with torch.no_grad():
+        means: Tensor | None = None
+        for step in range(1, config.em_steps + 1):
+            means = _em_step(network, blocks, data.choices.n_users, means)
+            emit({"event": "step", "name": name, "step": step, "steps": config.em_steps})
+            if step % every and step != config.em_steps:
+                continue
+            nll = measure(network, episodes)["nll"]
+            emit({"event": "validation", "name": name, "step": step, "steps": config.em_steps, "nll": nll})
+            if nll < best:
+                best, best_step, kept = nll, step, (network.mean.clone(), network.factor.clone())
+        network.mean.copy_(kept[0])
+        network.factor.copy_(kept[1])
+    emit({"event": "end", "name": name, "step": config.em_steps, "steps": config.em_steps})
+    notes = {"steps": config.em_steps, "best_step": best_step, "seed": training.seed, "validation_nll": best}
+    return BayesianLogistic(network, fit_temperature(network, episodes), notes)
+
+
+_Block = tuple[Tensor, Tensor, Tensor]
+"""user Int64[users], feature differences Float64[users pairs features], weight Float64[users pairs]."""
+
+
+def _em_step(network: LaplaceNetwork, blocks: list[_Block], users: int, means: Tensor | None) -> Tensor:
+    """Better (w0, S0) in place; `means` and what returns are w_i, Float64[users features], a place to start from."""
+    size = len(network.mean)
+    found = network.mean.new_empty(users, size)
+    spread = torch.zeros_like(network.factor)
+    for user, gap, weight in blocks:
+        start = None
+        if means is not None:
+            away = (means[user] - network.mean).T
+            start = torch.linalg.solve_triangular(network.factor, away, upper=False).T
+        posterior = network.whitened(gap, weight, start)
+        found[user] = network.mean + posterior.mode @ network.factor.T
+        spread += network.factor @ posterior.covariance.sum(0) @ network.factor.T
+    network.mean.copy_(found.mean(0))
+    away = found - network.mean
+    spread += away.T @ away
+    nu = network.config.shrinkage
+    spread += nu * spread.trace() / (users * size) * torch.eye(size, dtype=spread.dtype)
+    network.factor.copy_(torch.linalg.cholesky(spread / (users + nu)))
+    return found
+
+
+def _blocks(data: FitData, network: LaplaceNetwork) -> Iterator[_Block]:
+    """Training users with about as many pairs as each other, padded to the longest of the block."""
+    pairs = training_pairs(data.choices)
+    with torch.no_grad():
+        features = network.features(data.vectors)
+    counts = torch.bincount(pairs.user, minlength=data.choices.n_users)
+    first = counts.cumsum(0) - counts
+    order = counts.argsort(stable=True)
+    while len(order):
+        room = (torch.arange(1, len(order) + 1) * counts[order] * features.shape[1]) <= BLOCK
+        users, order = order.split([(n := max(1, int(room.sum()))), len(order) - n])
+        slot = torch.arange(int(counts[users].max()))
+        real = slot < counts[users].unsqueeze(1)
+        row = (first[users].unsqueeze(1) + slot).clamp(max=len(pairs.user) - 1)
+        yield users, features[pairs.winner[row]] - features[pairs.loser[row]], pairs.weight[row] * real.double()
+
+
+def _quadratic(vectors: Tensor, matrix: Tensor) -> Tensor:
+    """v^T M v, Float64[users rows] of v Float64[(users) rows features] and M Float64[users features features]."""
+    return ((vectors @ matrix) * vectors).sum(-1).clamp(min=0)

@@ -1,0 +1,223 @@
+"""Bayes mixture: users are of a few kinds, each kind has one BTL reward, a user is a posterior over kinds.
+
+With group shares pi_g and rewards r_g, the choices (w_j over l_j) of one user have the likelihood
+
+    p(choices) = sum_g pi_g prod_j sigmoid(r_g(w_j) - r_g(l_j)),
+
+a user's posterior is the share of each term in this sum, and P(a over b) = sum_g posterior_g sigmoid(gap_g / T).
+Without choices the posterior is pi. Very strong where users are few kinds; where they are not, a codebook.
+
+Source: the finite mixture of BTLs fitted by EM as in MaxMin-RLHF (Chakraborty et al., 2024, arXiv 2402.08925), with
+Bayes' rule for a new user. `fit_mixture` finds the kinds; `fit_mixture_known` is told them, an upper line.
+
+Deviations: (1) rewards are the outputs of one MLP, the pooled BTL's with `groups` outputs, so that kinds share
+features. (2) Soft responsibilities and learnt shares, where MaxMin-RLHF assigns each user to one kind for good.
+(3) EM takes one gradient step at a time: the gradient of -log p(choices) is the BTL gradient weighted by exact
+responsibilities, so descending it is EM with partial M steps (Neal and Hinton, 1998), and has early stopping on
+validation users like every method here. An episode shows some of a user's choices, which keeps responsibilities soft
+while rewards are young; no restart or annealing was needed to tell planted kinds apart. (4) Standardised vectors,
+which all methods share.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.pairs import Pairs, episode_pairs
+from tacit.choices.index import ChoiceIndex
+from tacit.encoders.encoder import mlp
+from tacit.episodes.sampler import Episode
+from tacit.errors import ChoiceError
+from tacit.rewards.config import Widths
+from tacit.rewards.explain import centred
+from tacit.rewards.fitting import FitData, fit_data, fit_network, seeded_modules
+from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.training.loop import Event
+
+__all__ = [
+    "GroupMixture",
+    "KnownGroupMixture",
+    "MixtureConfig",
+    "MixtureNetwork",
+    "fit_mixture",
+    "fit_mixture_known",
+]
+
+
+class MixtureConfig(BaseModel):
+    """How many kinds of users, and the MLP behind their rewards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    groups: int = Field(default=4, ge=1, le=1024)
+    hidden: Widths = (128,)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+
+
+class MixtureNetwork(AdaptiveNetwork):
+    """`groups` rewards and the log shares of their groups (up to a constant)."""
+
+    has_uncertainty: ClassVar[bool] = True
+
+    def __init__(self, dim: int, config: MixtureConfig) -> None:
+        super().__init__(dim, config)
+        self.net = mlp([dim, *config.hidden, config.groups], dropout=config.dropout)
+        self.log_share = nn.Parameter(torch.zeros(config.groups))
+
+    def log_likelihood(self, pairs: Pairs) -> Tensor:
+        """Log prod_j p_g(pair_j): Float64[users groups]; float32 sums would depend on the order of choices."""
+        gap = self.net(pairs.winner) - self.net(pairs.loser)
+        return (pairs.weight.unsqueeze(-1) * logsigmoid(gap)).double().sum(1)
+
+    def log_joint(self, pairs: Pairs) -> Tensor:
+        """Log pi_g prod_j p_g(pair_j): Float64[users groups]."""
+        return self.log_share.double().log_softmax(0) + self.log_likelihood(pairs)
+
+    def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
+        """-log p of all choices of the episode, per choice; its gradient is EM's."""
+        pairs = episode_pairs(episode)
+        return _per_choice(self.log_joint(pairs).logsumexp(-1), pairs)
+
+    def adapt(self, pairs: Pairs) -> Fitted:
+        """`share`, Float[users groups]: the posterior over groups."""
+        return {"share": self.log_joint(pairs).softmax(-1).float()}
+
+    def rewards(self, fitted: Fitted, items: Tensor) -> Tensor:
+        """Posterior mean of the groups' rewards: Float[users items]."""
+        return (self.net(items) * fitted["share"].unsqueeze(1)).sum(-1)
+
+    def preference(self, fitted: Fitted, a: Tensor, b: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
+        """Posterior mean of sigmoid(gap_g / T): Float[users pairs], or one for each temperature Float[... 1 1]."""
+        if isinstance(temperature, Tensor):
+            temperature = temperature.unsqueeze(-1)
+        p = ((self.net(a) - self.net(b)) / temperature).sigmoid()
+        return (p * fitted["share"].unsqueeze(1)).sum(-1)
+
+    def doubt(self, fitted: Fitted, items: Tensor) -> Tensor:
+        """Standard deviation of the centred rewards over groups: Float[users items]."""
+        reward = centred(self.net(items).movedim(-1, 0)).movedim(0, -1)  # Float[(users) items groups]
+        share = fitted["share"].unsqueeze(1)
+        mean = (reward * share).sum(-1, keepdim=True)
+        return ((reward - mean).square() * share).sum(-1).sqrt()
+
+
+class KnownMixtureNetwork(MixtureNetwork):
+    """The same, trained on users whose group somebody knows; `labels` are these groups, Int64[users]."""
+
+    labels: Tensor | None = None
+
+    def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
+        """-log p of all choices of the episode under the users' true groups, per choice."""
+        assert self.labels is not None, "set by the fit"
+        assert episode.users is not None, "the sampler says who"
+        label = self.labels.to(episode.users.device)[episode.users].unsqueeze(1)
+        pairs = episode_pairs(episode)
+        return _per_choice(self.log_likelihood(pairs).gather(1, label), pairs)
+
+
+class GroupMixture(AdaptiveModel):
+    """The mixture with groups found by EM as a `PreferenceModel`."""
+
+    name: ClassVar[str] = "mixture"
+    network_class: ClassVar[type[AdaptiveNetwork]] = MixtureNetwork
+    config_class: ClassVar[type[BaseModel]] = MixtureConfig
+
+
+class KnownGroupMixture(GroupMixture):
+    """The mixture that was told the groups of its training users: an upper line, not a rival."""
+
+    name: ClassVar[str] = "mixture_known"
+    network_class: ClassVar[type[AdaptiveNetwork]] = KnownMixtureNetwork
+
+
+def fit_mixture(
+    choices: ChoiceIndex,
+    vectors: Tensor,
+    *,
+    validation: ChoiceIndex,
+    target_groups: Tensor | None = None,
+    config: MixtureConfig | None = None,
+    training: TrainingConfig | None = None,
+    name: str = GroupMixture.name,
+    folder: Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> GroupMixture:
+    """Find `config.groups` kinds of users by EM, stop and calibrate on the users of `validation`.
+
+    Args:
+        choices, vectors, validation, target_groups: as for `fit_data`.
+        folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
+    """
+    config, training = config or MixtureConfig(), training or TrainingConfig()
+    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
+    with seeded_modules(training.seed):
+        network = MixtureNetwork(vectors.shape[1], config)
+    return GroupMixture(network, *_fitted(network, data, training, name, folder, on_event))
+
+
+def fit_mixture_known(
+    choices: ChoiceIndex,
+    vectors: Tensor,
+    groups: Tensor,
+    *,
+    validation: ChoiceIndex,
+    target_groups: Tensor | None = None,
+    config: MixtureConfig | None = None,
+    training: TrainingConfig | None = None,
+    name: str = KnownGroupMixture.name,
+    folder: Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> KnownGroupMixture:
+    """Fit one reward per known group, with the groups' shares as prior; the rest is as for `fit_mixture`.
+
+    Args:
+        groups: Int64[users], the true group of each training user, 0 .. n - 1; `config.groups` becomes n.
+
+    Raises:
+        ChoiceError: not one group per training user, or a group of which nobody chose something.
+    """
+    config, training = config or MixtureConfig(), training or TrainingConfig()
+    if groups.shape != (choices.n_users,) or int(groups.min()) < 0:
+        raise ChoiceError(
+            f"groups of shape {list(groups.shape)} from {int(groups.min())} for {choices.n_users} training users; "
+            "give each user a number from 0"
+        )
+    labels = groups[choices.counts > 0]  # as `fit_data` renumbers users
+    members = torch.bincount(labels, minlength=int(groups.max()) + 1)
+    if not bool((members > 0).all()):
+        raise ChoiceError(f"group {int(members.argmin())} has no training user with choices; number groups 0 .. n - 1")
+    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
+    with seeded_modules(training.seed):
+        network = KnownMixtureNetwork(vectors.shape[1], config.model_copy(update={"groups": len(members)}))
+    network.labels = labels
+    with torch.no_grad():
+        network.log_share.copy_((members / len(labels)).log())
+    return KnownGroupMixture(network, *_fitted(network, data, training, name, folder, on_event))
+
+
+def _fitted(
+    network: MixtureNetwork,
+    data: FitData,
+    training: TrainingConfig,
+    name: str,
+    folder: Path | None,
+    on_event: Callable[[Event], None] | None,
+) -> tuple[float, dict[str, Any]]:
+    """Train in place; temperature and notes."""
+    settings = type(network).__name__ + network.config.model_dump_json()
+    result, temperature = fit_network(
+        network, data, training, settings=settings, name=name, folder=folder, on_event=on_event
+    )
+    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
+    return temperature, notes | {f"validation_{key}": value for key, value in result.best.items()}
+
+
+def _per_choice(log_p: Tensor, pairs: Pairs) -> Tensor:
+    """Minus log-probabilities of users' pairs, summed, per pair."""
+    return -(log_p.sum() / pairs.weight.sum().clamp(min=1e-12)).float()

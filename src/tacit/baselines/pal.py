@@ -1,0 +1,167 @@
+"""PAL (pluralistic alignment): a user is a mixture of K shared prototypes, and likes items that lie near the mixture.
+
+Source: Chen, Chen, Rege and Vinayak, 2024 (arXiv 2406.08469): ideal points a_i(x) = sum_k s_ik g_k(x) with
+s_i = softmax(w_i), a projection f of the item embedding, and
+
+    r_i(y) = exp(t) cos(a_i, f(y))        P(y_w over y_l) = sigmoid(r_i(y_w) - r_i(y_l))
+
+Prototypes g, projection f (an MLP of two layers), temperature t and one row w_i per training user minimise the
+cross-entropy of the training pairs together. For a new user all is frozen but w: 20 steps of AdamW at 5e-3.
+
+Deviations:
+- Prototypes are free vectors g_k, not functions g_k(x) of the prompt: an item here is a prompt with its response,
+  embedded as one, and nothing embeds the prompt alone.
+- Training rows start equal (published: at random), and one learning rate serves all parts (published: 1e-4 for f, 5e-3
+  for w, 0.1 for t).
+- A new user starts from the mean of the training users' w, and stays there without choices; the published start is
+  drawn at random, which would make k = 0 a different stranger every time.
+- A new user's epoch is one step on all their pairs (published: small batches), at a constant rate, all users of a batch
+  at once. AdamW acts on each number alone and losses are per user, so this equals separate runs.
+- Training stops early on validation users, and items are standardised: all methods here share both.
+
+One step per epoch moves w by about 20 * 5e-3 = 0.1, whatever was chosen: enough where w stayed small in training,
+little where it did not. `adapt_steps` and `adapt_lr` are there to be tuned.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.pairs import Pairs, episode_pairs
+from tacit.choices.index import ChoiceIndex
+from tacit.encoders.encoder import mlp
+from tacit.episodes.sampler import Episode
+from tacit.errors import ChoiceError
+from tacit.objectives.reward import nll
+from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
+from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.training.loop import Event
+
+__all__ = ["PAL", "PALConfig", "PALNetwork", "fit_pal"]
+
+START_SCALE = 3.0
+"""exp(t) before training: sure enough to learn from, not so sure that the first projection is overfitted."""
+
+
+class PALConfig(BaseModel):
+    """Sizes of PAL and the budget of a new user.
+
+    Attributes:
+        prototypes: K; 2 is published.
+        hidden, width: layers of the projection f, and the size of the space where cosines are taken.
+        adapt_steps, adapt_lr: AdamW on a new user's w.
+        n_users: rows of the training table; the fit fills it in.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    prototypes: int = Field(default=2, ge=1, le=1024)
+    hidden: tuple[int, ...] = (128,)
+    width: int = Field(default=64, ge=1, le=65536)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    adapt_steps: int = Field(default=20, ge=0, le=10**6)
+    adapt_lr: float = Field(default=5e-3, gt=0)
+    n_users: int = Field(default=1, ge=1, le=10**9)
+
+
+class PALNetwork(AdaptiveNetwork):
+    """Prototypes Float[prototypes width], projection, temperature and the table Float[n_users prototypes]."""
+
+    config: PALConfig
+
+    def __init__(self, dim: int, config: PALConfig) -> None:
+        super().__init__(dim, config)
+        self.project = mlp([dim, *config.hidden, config.width], dropout=config.dropout)
+        self.prototypes = nn.Parameter(torch.randn(config.prototypes, config.width) / math.sqrt(config.width))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE)))
+        self.table = nn.Parameter(torch.zeros(config.n_users, config.prototypes))
+
+    def rewards(self, fitted: Fitted, items: Tensor) -> Tensor:
+        """exp(t) cos(a, f(y)): Float[users items]."""
+        ideal = functional.normalize(fitted["mixture"] @ self.prototypes, dim=-1)
+        return self.log_scale.exp() * (self._directions(items) @ ideal.unsqueeze(-1)).squeeze(-1)
+
+    def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
+        """Cross-entropy of the training users' choices, context and target alike, under their own rows."""
+        if episode.users is None:
+            raise ChoiceError("PAL keeps a row per training user; give episodes that say whose they are")
+        pairs = episode_pairs(episode)
+        fitted = {"mixture": self.table[episode.users].softmax(-1)}
+        gap = self.rewards(fitted, pairs.winner) - self.rewards(fitted, pairs.loser)
+        return nll(functional.logsigmoid(gap).unsqueeze(0), pairs.weight)
+
+    def adapt(self, pairs: Pairs) -> Fitted:
+        """`mixture` Float[users prototypes], softmax(w): the mean of the table moved by the published steps.
+
+        Given f, a gap depends on s = softmax(w) alone, exp(t) (s . G d) / |s G| with G the prototypes and d the
+        difference of directions, so a step costs O(prototypes) per pair. In float64: Adam enlarges rounding errors.
+        """
+        prototypes = self.prototypes.double()
+        difference = self._directions(pairs.winner).double() - self._directions(pairs.loser).double()
+        along = self.log_scale.exp() * difference @ prototypes.T  # [users pairs prototypes]
+        share = pairs.weight / pairs.weight.double().sum(-1, keepdim=True).clamp(min=1e-12)
+        start = self.table.double().mean(0).expand(len(along), -1)
+        with torch.enable_grad():
+            w = start.clone().requires_grad_()  # without choices the gradient is 0, and w stays
+            optimizer = torch.optim.AdamW([w], lr=self.config.adapt_lr, weight_decay=0.0)
+            for _ in range(self.config.adapt_steps):
+                mixture = w.softmax(-1)
+                norm = (mixture @ prototypes).norm(dim=-1, keepdim=True).clamp(min=1e-12)
+                gap = (along @ mixture.unsqueeze(-1)).squeeze(-1) / norm
+                (gradient,) = torch.autograd.grad(-(share * functional.logsigmoid(gap)).sum(), w)
+                w.grad = gradient
+                optimizer.step()
+        return {"mixture": w.detach().softmax(-1).to(self.prototypes.dtype)}
+
+    def _directions(self, items: Tensor) -> Tensor:
+        """f(y) on the unit sphere: Float[... items width]."""
+        return functional.normalize(self.project(items), dim=-1)
+
+
+class PAL(AdaptiveModel):
+    """PAL as a `PreferenceModel`."""
+
+    name: ClassVar[str] = "pal"
+    network_class: ClassVar[type[AdaptiveNetwork]] = PALNetwork
+    config_class: ClassVar[type[BaseModel]] = PALConfig
+
+
+def fit_pal(
+    choices: ChoiceIndex,
+    vectors: Tensor,
+    *,
+    validation: ChoiceIndex,
+    target_groups: Tensor | None = None,
+    config: PALConfig | None = None,
+    training: TrainingConfig | None = None,
+    name: str = "pal",
+    folder: Path | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> PAL:
+    """Fit PAL on the users of `choices`, stop and calibrate on the users of `validation`, adapted as new users are.
+
+    Args:
+        choices, vectors, validation, target_groups: as for `tacit.rewards.fitting.fit_data`.
+        folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
+
+    Raises:
+        ChoiceError: too few users, or vectors that do not fit.
+    """
+    training = training or TrainingConfig(steps=400)
+    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
+    config = (config or PALConfig()).model_copy(update={"n_users": data.choices.n_users})
+    with seeded_modules(training.seed):
+        network = PALNetwork(vectors.shape[1], config)
+    settings = PAL.name + config.model_dump_json()
+    result, temperature = fit_network(
+        network, data, training, settings=settings, name=name, folder=folder, on_event=on_event
+    )
+    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
+    return PAL(network, temperature, notes | {f"validation_{key}": value for key, value in result.best.items()})
