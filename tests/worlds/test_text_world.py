@@ -138,3 +138,30 @@ def test_generation_is_fast():
     start = time.process_time()
     TextWorld.generate(0, n_users=2_000, choices_per_user=30)
     assert time.process_time() - start < 3.0
+
+
+def test_further_choices_are_on_the_given_prompts_and_follow_btl(world):
+    prompts = torch.tensor([3, 30, 7, 12])
+    pairs = world.draw_choices(world.weights, prompts, 60, np.random.default_rng(1))
+    assert pairs.shape == (400, 60, 2)
+    assert set(world.prompt_of[pairs].unique().tolist()) == {3, 7, 12, 30}
+    assert (world.prompt_of[pairs[..., 0]] == world.prompt_of[pairs[..., 1]]).all()
+    for user in pairs[:20].sort(dim=-1).values.tolist():
+        assert len({tuple(pair) for pair in user}) == 60
+    gap = (world.rewards().gather(1, pairs[..., 0]) - world.rewards().gather(1, pairs[..., 1])).flatten()
+    for low, high in ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0)):
+        here = (gap.abs() >= low) & (gap.abs() < high)
+        expected = torch.sigmoid(gap[here].abs()).mean().item()
+        assert (gap[here] > 0).float().mean().item() == pytest.approx(expected, abs=0.03)
+
+
+def test_tastes_may_move_from_choice_to_choice(world):
+    prompts, rng = torch.arange(40), np.random.default_rng
+    still = world.weights.unsqueeze(1).expand(-1, 30, -1)
+    moving = 50 * torch.cat([still[:, :15], -still[:, 15:]], dim=1)
+    same = world.draw_choices(world.weights, prompts, 30, rng(2))
+    assert torch.equal(world.draw_choices(still, prompts, 30, rng(2)), same)
+    pairs = world.draw_choices(moving, prompts, 30, rng(2))
+    ahead = world.rewards().gather(1, pairs[..., 0]) > world.rewards().gather(1, pairs[..., 1])
+    assert ahead[:, :15].float().mean() > 0.97
+    assert ahead[:, 15:].float().mean() < 0.03

@@ -119,6 +119,29 @@ class TextWorld:
         """All choices as a table."""
         return ChoiceTable.from_choices(self.choices(), source="text world")
 
+    def draw_choices(self, weights: Tensor, prompts: Tensor, count: int, rng: np.random.Generator) -> Tensor:
+        """Further choices, of any people on some of the prompts: Int64[users choices 2] item ids, the chosen one first.
+
+        No user sees a prompt again before having seen all of `prompts`, and no user sees a pair twice.
+
+        Args:
+            weights: Float[users attributes] in nats, or Float[users choices attributes] where tastes move from one
+                choice to the next.
+            prompts: Int64[chosen], positions in `prompts`.
+            count: choices per user.
+            rng: draws pairs and noise.
+
+        Raises:
+            ConfigError: more choices than these prompts have pairs.
+        """
+        responses = len(self.items) // len(self.prompts)
+        place, answer = np.divmod(draw_pairs(len(weights), count, len(prompts), responses, rng), responses)
+        pairs = prompts[torch.from_numpy(place)] * responses + torch.from_numpy(answer)
+        gaps = self.attributes[pairs[..., 0]] - self.attributes[pairs[..., 1]]
+        tastes = weights if weights.ndim == 3 else weights.unsqueeze(1)
+        lost = torch.from_numpy(rng.random(pairs.shape[:2])) > torch.sigmoid((gaps * tastes).sum(-1))
+        return torch.where(lost.unsqueeze(-1), pairs.flip(-1), pairs)
+
     def user_id(self, user: int) -> str:
         """The name of a user in `table`."""
         return f"user-{user:05d}"
