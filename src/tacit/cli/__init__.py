@@ -23,6 +23,7 @@ VERBS = {
     "embed": "Embed every item of a preference file once, into a store.",
     "train-reward": "Train a reward model that adapts to a user from a few choices.",
     "evaluate": "Accuracy and calibration by number of choices, with controls.",
+    "audit": "Do my users disagree, and does personalising pay?",
     "infer": "Infer a user's profile from a few choices.",
     "score": "Score answers for the user of a profile.",
 }

@@ -1,0 +1,87 @@
+"""`tacit audit`: do these users disagree, and does personalising pay?"""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from tacit.audit import Audit, check_settings, plan_audit, write_audit
+from tacit.audit import audit as run_audit
+from tacit.audit.story import gain_table, sentence, settle, warning
+from tacit.choices import read_choices
+from tacit.cli._config import ConfigFile, Settings, read_config
+from tacit.cli._options import Out, Seed
+from tacit.cli._paths import prepare_out
+from tacit.cli._progress import progress
+from tacit.cli._result import Result
+from tacit.cli.train_reward import TrainRewardConfig
+from tacit.recipes import item_vectors, table_embedder
+
+__all__ = ["EXAMPLE", "audit"]
+
+EXAMPLE = "tacit audit data.jsonl --out audit/ --min-gain 1"
+
+
+def audit(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Preferences: .jsonl, .csv, .parquet or hf://owner/name.")
+    ],
+    out: Out,
+    min_gain: Annotated[
+        float, typer.Option("--min-gain", metavar="POINTS", help="The smallest gain in accuracy worth having.")
+    ] = 1.0,
+    repeats: Annotated[int, typer.Option("--repeats", help="Times to divide users and prompts anew.")] = 3,
+    store: Annotated[
+        Path | None, typer.Option("--store", metavar="DIR", help="Item store to use and extend, from `tacit embed`.")
+    ] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option("--embedder", metavar="NAME", help="minilm, hash, vectors, a path or a hub name."),
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Drop bad rows, counted and listed, instead of stopping.")
+    ] = False,
+    seed: Seed = 0,
+) -> Result:
+    """Say in plain words how much users disagree and what personalising buys: pays, does not pay, or cannot tell.
+
+    Settings are those of `tacit train-reward`; --seed replaces their training.seed.
+    """
+    check_settings(min_gain=min_gain, repeats=repeats)
+    configured = read_config(TrainRewardConfig, config, settings)
+    out = prepare_out(out, own="audit.json")
+    started = time.perf_counter()
+    table = read_choices(data, skip_bad_rows=skip_bad_rows)
+    plan_audit(table, repeats=repeats, seed=seed)  # to fail before hours of embedding
+    chosen = table_embedder(table, embedder)
+    with progress("embedding") as report:
+        vectors = item_vectors(table, chosen, store, progress=report)
+    with progress("training") as report:
+        found = run_audit(
+            table,
+            vectors,
+            min_gain=min_gain,
+            repeats=repeats,
+            seed=seed,
+            config=configured.reward,
+            training=configured.training,
+            on_event=report.event,
+        )
+    written = [str(path) for path in write_audit(found, out)]
+    seconds = time.perf_counter() - started
+    result = found.to_json() | {"embedder": chosen.name, "written": written, "seconds": seconds}
+    return Result(result, [*_view(found), f"written: {', '.join(written)} ({seconds:.0f} s)"])
+
+
+def _view(found: Audit) -> list[Any]:
+    """The verdict, what is wrong or missing, and the numbers by k."""
+    table = Table(title="predicted right, %, by choices seen of a new user", title_justify="left")
+    for name in ("choices", "users", "one model", "personalised", "gain, points"):
+        table.add_column(name, justify="right")
+    for row in gain_table(found).rows:
+        table.add_row(*row[: len(table.columns)])
+    return [sentence(found.verdict), *filter(None, (warning(found), settle(found))), table]
