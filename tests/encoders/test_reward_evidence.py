@@ -51,5 +51,5 @@ def test_saving_keeps_the_answers(tmp_path: Path) -> None:
 
 def test_needs_a_bilinear_reward() -> None:
     for other in ({"head": "mlp"}, {"encoder": "attention"}, {"encoder": "none"}):
-        with pytest.raises(ValidationError, match="needs the encoder 'additive' and the head 'bilinear'"):
+        with pytest.raises(ValidationError, match="needs encoder 'additive' or 'laplace' and head 'bilinear'"):
             RewardConfig.model_validate({"evidence": "reward", **other})

@@ -29,6 +29,16 @@ class TestNetworkEvidence(SavedModelConformance):
         return small_model(self.dim, seed, evidence="network")
 
 
+class TestLaplace(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, encoder="laplace")
+
+
+class TestLaplaceOnABaseWithLearntPrior(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, encoder="laplace", base=True, components=3)
+
+
 class TestBilinearDeterministic(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
         return small_model(self.dim, seed, head="bilinear", variational=False)

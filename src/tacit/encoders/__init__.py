@@ -3,7 +3,17 @@
 from tacit.encoders.additive import AdditiveEncoder
 from tacit.encoders.attention import AttentionEncoder
 from tacit.encoders.encoder import Encoder
+from tacit.encoders.laplace import LaplaceEncoder
+from tacit.encoders.mixture import MixturePosterior
 from tacit.encoders.posterior import LatentPosterior
 from tacit.encoders.state import UserStates
 
-__all__ = ["AdditiveEncoder", "AttentionEncoder", "Encoder", "LatentPosterior", "UserStates"]
+__all__ = [
+    "AdditiveEncoder",
+    "AttentionEncoder",
+    "Encoder",
+    "LaplaceEncoder",
+    "LatentPosterior",
+    "MixturePosterior",
+    "UserStates",
+]

@@ -12,14 +12,18 @@ from torch import Tensor
 __all__ = ["elbo", "nll", "predictive"]
 
 
-def predictive(log_prob: Tensor, weight: Tensor) -> Tensor:
+def predictive(log_prob: Tensor, weight: Tensor, log_draw: Tensor | None = None) -> Tensor:
     """-log mean_s exp(sum_T log p), z_s ~ q(z | context): fits what is used at test time.
+
+    `log_draw`, Float[samples users], are log weights of the draws where they do not count alike.
 
     The targets of a user are scored jointly, so that one z must explain all of them. With one sample (a deterministic
     encoder) this is `nll`. Source: the NP maximum-likelihood objective of Foong et al., 2020 (arXiv 2007.01332), eq. 5.
     """
     joint = (log_prob * weight).sum(-1)
-    return _per_target(math.log(joint.shape[0]) - joint.logsumexp(0), weight)
+    if log_draw is None:
+        return _per_target(math.log(joint.shape[0]) - joint.logsumexp(0), weight)
+    return _per_target(-(joint + log_draw).logsumexp(0), weight)
 
 
 def nll(log_prob: Tensor, weight: Tensor) -> Tensor:

@@ -125,9 +125,10 @@ def plan_training(table: ChoiceTable, config: RewardConfig, training: TrainingCo
         ChoiceError: too few users, too few choices to form episodes, or nothing but ties.
         ConfigError: the ELBO of an encoder without doubt; ageing of choices that carry no time.
     """
-    if training.objective.kind == "elbo" and (config.encoder == "none" or not config.variational):
+    if training.objective.kind == "elbo" and (config.encoder in ("none", "laplace") or not config.variational):
         raise ConfigError(
-            "training.objective.kind = elbo needs reward.variational = true and an encoder; change one of the two"
+            "training.objective.kind = elbo needs reward.variational = true and encoder additive or attention; "
+            "change one of them"
         )
     untimed = int(np.isnan(table.timestamp).sum())
     if config.half_life is not None and untimed:

@@ -13,7 +13,10 @@ class RewardConfig(BaseModel):
     """Architecture of a reward model; unknown keys are refused.
 
     Attributes:
-        encoder: `additive` (default), `attention` (the paper's) or `none` (the pooled BTL: no user code at all).
+        encoder: `additive` (default; a state is a sum), `laplace` (a Laplace posterior under the head's own reward and
+            a learnt prior: most accurate, a state keeps every choice), `attention` (the paper's) or `none` (the pooled
+            BTL: no user code at all).
+        components: Gaussians in the learnt prior of the `laplace` encoder; several suit users of a few types.
         variational: whether the encoder carries doubt; asking and stopping need it.
         latent: size of z.
         evidence: what the encoder reads of a choice: `reward`, the bilinear head's own reward, which generalises best
@@ -25,12 +28,15 @@ class RewardConfig(BaseModel):
             MLP head one layer of 64.
         dropout: in both networks, while training.
         ties: learn Davidson's tie parameter; set by training when the data has ties.
+        base: train the pooled reward first and keep it, frozen, as b(y): what is learnt is only how users differ from
+            it, and a user of whom nothing is known gets the pooled reward exactly. Needs evidence read off the reward.
         half_life: seconds after which a choice counts half as evidence, or None; training does not age its contexts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    encoder: Literal["additive", "attention", "none"] = "additive"
+    encoder: Literal["additive", "laplace", "attention", "none"] = "additive"
+    components: int = Field(default=1, ge=1, le=64)
     variational: bool = True
     latent: int = Field(default=8, ge=1, le=4096)
     evidence: Literal["reward", "network"] | None = None
@@ -40,16 +46,28 @@ class RewardConfig(BaseModel):
     head_hidden: Widths = (128,)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     ties: bool = False
+    base: bool = False
     half_life: float | None = Field(default=None, gt=0)
 
     @property
     def reads_reward(self) -> bool:
         """Whether evidence comes from the head's own reward."""
+        if self.encoder == "laplace":
+            return True
         fits = self.encoder == "additive" and self.head == "bilinear"
         return fits and self.evidence != "network"
 
     @model_validator(mode="after")
-    def _has_a_reward_to_read(self) -> Self:
-        if self.evidence == "reward" and (self.encoder, self.head) != ("additive", "bilinear"):
-            raise ValueError("evidence 'reward' needs the encoder 'additive' and the head 'bilinear'")
+    def _parts_fit(self) -> Self:
+        fits = self.head == "bilinear" and self.evidence != "network"
+        if self.encoder == "laplace" and not (fits and self.variational):
+            raise ValueError("encoder 'laplace' needs head 'bilinear', variational = true and evidence 'reward'")
+        if self.encoder != "laplace" and self.components > 1:
+            raise ValueError(f"components = {self.components} needs encoder 'laplace'")
+        if self.evidence == "reward" and not self.reads_reward:
+            raise ValueError("evidence 'reward' needs encoder 'additive' or 'laplace' and head 'bilinear'")
+        if self.base and self.encoder != "none" and not self.reads_reward:
+            raise ValueError(
+                "base needs an encoder that reads the reward: 'laplace', or 'additive' with head 'bilinear'"
+            )
         return self

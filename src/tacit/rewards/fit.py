@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from tacit.choices.index import ChoiceIndex
 from tacit.errors import ConfigError
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
+from tacit.rewards.heads import BilinearHead
 from tacit.rewards.model import RewardModel
+from tacit.rewards.network import BasedFeatures, RewardNetwork
 from tacit.rewards.reference import EmbedderReference
 from tacit.rewards.seen import Seen
 from tacit.training.config import TrainingConfig
@@ -36,6 +39,7 @@ def fit_reward(
     training: TrainingConfig | None = None,
     embedder: EmbedderReference | None = None,
     seen: Seen | None = None,
+    pooled: RewardModel | None = None,
     name: str = "reward",
     folder: Path | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -45,6 +49,7 @@ def fit_reward(
     Args:
         choices, vectors, validation, target_groups: as for `fit_data`.
         model_class: `RewardModel`, or a baseline that shares its training.
+        pooled: the pooled model for `config.base`, trained on the same items; None trains it first.
         folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
 
     Raises:
@@ -52,8 +57,12 @@ def fit_reward(
         ConfigError: the ELBO of a deterministic encoder.
     """
     config, training = config or RewardConfig(), training or TrainingConfig()
-    if training.objective.kind == "elbo" and config.encoder != "none" and not config.variational:
-        raise ConfigError("the ELBO needs an encoder with doubt; set variational=True, or use the predictive objective")
+    no_elbo = config.encoder == "laplace" or (config.encoder != "none" and not config.variational)
+    if training.objective.kind == "elbo" and no_elbo:
+        raise ConfigError(
+            "the ELBO needs an encoder with doubt and a Gaussian posterior; set encoder = additive or attention with "
+            "variational = True, or use the predictive objective"
+        )
     data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
     tied = data.choices.rank[:, 1] == 0
     if data.choices.rank.shape[1] > 2:  # ties inside a ranking are Breslow's, and teach Davidson's parameter nothing
@@ -64,6 +73,10 @@ def fit_reward(
     with seeded_modules(training.seed):
         network = model_class.network_class(vectors.shape[1], config)
     personal = config.encoder != "none"
+    if personal and config.base:
+        if pooled is None:
+            pooled = _fit_base(choices, vectors, validation, target_groups, config, training, folder, on_event)
+        _adopt_base(network, pooled)
     result, temperature = fit_network(
         network,
         data,
@@ -85,6 +98,40 @@ def fit_reward(
         **{f"validation_{key}": value for key, value in result.best.items()},
     }
     return model_class(network, temperature, embedder, seen or Seen.nothing(), notes)
+
+
+def _fit_base(
+    choices: ChoiceIndex,
+    vectors: Tensor,
+    validation: ChoiceIndex,
+    target_groups: Tensor | None,
+    config: RewardConfig,
+    training: TrainingConfig,
+    folder: Path | None,
+    on_event: Callable[[Event], None] | None,
+) -> RewardModel:
+    """The pooled reward that a personal one is built on: same data, head and budget."""
+    alone = config.model_copy(update={"encoder": "none", "components": 1, "evidence": None, "base": False})
+    place = None if folder is None else folder / "base"
+    return fit_reward(
+        choices, vectors, validation=validation, target_groups=target_groups, config=alone, training=training,
+        name="base", folder=place, on_event=on_event,
+    )  # fmt: skip
+
+
+def _adopt_base(network: RewardNetwork, pooled: RewardModel) -> None:
+    """Copy the pooled reward, divided by its temperature, into the frozen part."""
+    features, source = network.head.net, pooled.network.head
+    assert isinstance(features, BasedFeatures)
+    if not isinstance(source, BilinearHead) or source.latent or pooled.dim != network.dim:
+        raise ConfigError(
+            "the pooled model is no bilinear BTL over items of this size; train it with the same settings"
+        )
+    features.base.load_state_dict(source.net.state_dict())
+    last = features.base.get_submodule(str(len(features.base) - 1))
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.div_(pooled.temperature)
 
 
 def _warn_if_inert(metrics: dict[str, float], name: str, on_event: Callable[[Event], None] | None) -> None:

@@ -113,9 +113,7 @@ class RewardModel:
         """q(z | choices) as float32: mean Float[users latent], scale likewise or None."""
         self._check(state)
         exact: Any = self._exact  # type: ignore[attr-defined]
-        posterior = exact["encoder"].posterior(state.rows, state.weight)
-        scale = None if posterior.scale is None else posterior.scale.float()
-        return LatentPosterior(posterior.mean.float(), scale)
+        return exact["encoder"].posterior(state.rows, state.weight).float()
 
     # -- items ---------------------------------------------------------------------------------------------------------
 
@@ -143,8 +141,10 @@ class RewardModel:
             shift = centred(head(standard, posterior.mean)) - centred(head(standard, prior.mean))
             doubt = None
             if posterior.scale is not None:
-                draws = posterior.rsample(64, torch.Generator().manual_seed(0))
-                doubt = torch.stack([centred(head(standard, z)) for z in draws]).std(0)
+                draws, log_draw = posterior.draws(64, torch.Generator().manual_seed(0))
+                scores = torch.stack([centred(head(standard, z)) for z in draws])
+                weight = log_draw.exp().unsqueeze(-1)
+                doubt = (weight * (scores - (weight * scores).sum(0)).square()).sum(0).sqrt()
         return explanations(shift, doubt)
 
     def save(self, folder: str | PathLike[str]) -> None:

@@ -1,24 +1,27 @@
 """The trainable part of a reward model: encoder, head, item standardisation, tie parameter."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
 from tacit.encoders.additive import AdditiveEncoder
 from tacit.encoders.attention import AttentionEncoder
 from tacit.encoders.encoder import Encoder, mlp
+from tacit.encoders.laplace import LaplaceEncoder
 from tacit.encoders.null import NullEncoder
 from tacit.encoders.posterior import LatentPosterior
 from tacit.episodes.batch import ChoiceBatch
 from tacit.episodes.sampler import Episode
 from tacit.likelihoods.choice import choice_log_prob
-from tacit.objectives.reward import elbo, nll, predictive
+from tacit.objectives.reward import elbo, predictive
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
 from tacit.rewards.predict import preference
 from tacit.training.config import ObjectiveConfig
 from tacit.training.loop import Trainable
 
-__all__ = ["RewardNetwork", "Standardizer"]
+__all__ = ["BasedFeatures", "RewardNetwork", "Standardizer"]
 
 
 class Standardizer(nn.Module):
@@ -52,7 +55,7 @@ class RewardNetwork(Trainable):
         self.standardizer = Standardizer(dim)
         shared = None  # the head's network, where the encoder reads the reward itself
         if config.reads_reward:
-            shared = mlp([dim, *config.head_hidden, config.latent + 1], dropout=config.dropout)
+            shared = build_features(dim, config)
         self.encoder = build_encoder(dim, config, shared)
         self.head = build_head(dim, self.encoder.latent, config, shared)
         self.log_nu = nn.Parameter(torch.zeros(())) if config.ties else None
@@ -81,9 +84,8 @@ class RewardNetwork(Trainable):
             log_prob = self.log_prob(target, posterior.rsample(objective.samples, generator))
             return elbo(log_prob, target.weight, posterior.kl(prior), beta=objective.beta)
         posterior = self.encoder(context)
-        samples = objective.samples if posterior.scale is not None else 1
-        log_prob = self.log_prob(target, posterior.rsample(samples, generator))
-        return (nll if samples == 1 else predictive)(log_prob, target.weight)
+        z, log_draw = posterior.draws(objective.samples, generator)
+        return predictive(self.log_prob(target, z), target.weight, log_draw)
 
     def posterior(self, choices: ChoiceBatch) -> LatentPosterior:
         """q(z | choices) of standardised choices."""
@@ -99,6 +101,32 @@ class RewardNetwork(Trainable):
         """Called once after training with the standardised training items; fixes what the likelihood leaves free."""
 
 
+class BasedFeatures(nn.Module):
+    """[f, b] where b comes from a network of its own that stays as it is: the pooled reward, trained before."""
+
+    def __init__(self, dim: int, config: RewardConfig) -> None:
+        super().__init__()
+        self.personal = mlp([dim, *config.head_hidden, config.latent], dropout=config.dropout)
+        self.base = mlp([dim, *config.head_hidden, 1], dropout=config.dropout).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Dropout never touches the base."""
+        super().train(mode)
+        self.base.eval()
+        return self
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Float[... latent+1]."""
+        return torch.cat([self.personal(items), self.base(items)], dim=-1)
+
+
+def build_features(dim: int, config: RewardConfig) -> nn.Module:
+    """The network from items to [f, b] that a bilinear head shares with its encoder."""
+    if config.base:
+        return BasedFeatures(dim, config)
+    return mlp([dim, *config.head_hidden, config.latent + 1], dropout=config.dropout)
+
+
 def build_encoder(dim: int, config: RewardConfig, shared: nn.Module | None = None) -> Encoder:
     """The encoder that `config` names; `shared` is the head's network for evidence "reward"."""
     common = {"hidden": config.encoder_hidden, "variational": config.variational, "dropout": config.dropout}
@@ -106,6 +134,9 @@ def build_encoder(dim: int, config: RewardConfig, shared: nn.Module | None = Non
         return NullEncoder()
     if config.encoder == "attention":
         return AttentionEncoder(dim, config.latent, **common)
+    if config.encoder == "laplace":
+        assert shared is not None
+        return LaplaceEncoder(shared, config.latent, components=config.components)
     return AdditiveEncoder(dim, config.latent, refine=config.refine, features=shared, **common)
 
 

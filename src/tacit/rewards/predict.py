@@ -67,13 +67,12 @@ def preference(
         return gap.sigmoid() if log_nu is None else _davidson(gap, log_nu)
     if isinstance(head, BilinearHead):
         (fa, ba), (fb, bb) = head.features(a), head.features(b)
-        f = fa - fb
-        equation = "upl,ul->up" if f.ndim == 3 else "pl,ul->up"
-        mean = (torch.einsum(equation, f, posterior.mean) + (ba - bb)) / temperature
-        variance = torch.einsum(equation, f.square(), posterior.scale.square()) / temperature**2
-        if log_nu is None:
-            return expected_sigmoid(mean, variance)
-        return _expected_davidson(mean, variance, log_nu)
+        total = torch.zeros(())
+        for weight, mean, variance in posterior.along(fa - fb):
+            mean, variance = (mean + (ba - bb)) / temperature, variance / temperature**2
+            p = expected_sigmoid(mean, variance) if log_nu is None else _expected_davidson(mean, variance, log_nu)
+            total = total + weight * p
+        return total
     generator = step_generator(0, SAMPLES)
     latent = posterior.mean.shape[-1]
     noise = torch.randn(SAMPLES // 2, 1, latent, generator=generator, dtype=posterior.mean.dtype)

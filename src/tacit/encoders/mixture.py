@@ -1,0 +1,71 @@
+"""A posterior that is a mixture of Gaussians with full covariances: what a learnt mixture prior turns into."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import Tensor
+
+from tacit.encoders.posterior import LatentPosterior
+from tacit.errors import ConfigError
+
+__all__ = ["MixturePosterior"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixturePosterior(LatentPosterior):
+    """sum_c w_c N(m_c, F_c F_c^T) for a batch of users; `mean` and `scale` are those of the whole mixture.
+
+    Shapes:
+        log_weight: Float[users components], log w, normalised.
+        means: Float[users components latent].
+        factors: Float[users components latent latent].
+    """
+
+    log_weight: Tensor
+    means: Tensor
+    factors: Tensor
+
+    @classmethod
+    def of(cls, log_weight: Tensor, means: Tensor, factors: Tensor) -> "MixturePosterior":
+        """The mixture, with its overall mean and standard deviations worked out."""
+        weight = log_weight.exp().unsqueeze(-1)
+        mean = (weight * means).sum(1)
+        spread = factors.square().sum(-1) + (means - mean.unsqueeze(1)).square()
+        scale = (weight * spread).sum(1).sqrt()
+        return cls(mean=mean, scale=scale, log_weight=log_weight, means=means, factors=factors)
+
+    def draws(self, samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Z Float[draws users latent] and log weights Float[draws users]: as many draws of every component, weighted.
+
+        Weights instead of a random component: they carry gradients, and vary less. At least one draw of each.
+        """
+        users, components, latent = self.means.shape
+        each = max(1, samples // components)
+        noise = torch.randn(
+            each, users, components, latent, generator=generator, dtype=self.means.dtype, device=self.means.device
+        )
+        z = self.means + torch.einsum("ucij,sucj->suci", self.factors, noise)
+        log_weight = (self.log_weight - log(each)).T.expand(each, components, users)
+        return z.transpose(1, 2).flatten(0, 1), log_weight.flatten(0, 1)
+
+    def along(self, f: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """F . z component by component: (weight, mean, variance), Float[users 1] and twice Float[users pairs]."""
+        own = f.ndim == 3
+        for component in range(self.means.shape[1]):
+            mean = torch.einsum("upl,ul->up" if own else "pl,ul->up", f, self.means[:, component])
+            turned = torch.einsum("upl,ulm->upm" if own else "pl,ulm->upm", f, self.factors[:, component])
+            yield self.log_weight[:, component, None].exp(), mean, turned.square().sum(-1)
+
+    def kl(self, other: LatentPosterior) -> Tensor:
+        """A mixture has no KL divergence in closed form.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("a mixture posterior has no KL divergence in closed form: choose the predictive objective")
+
+    def float(self) -> "MixturePosterior":
+        """The same in single precision."""
+        return MixturePosterior.of(self.log_weight.float(), self.means.float(), self.factors.float())
