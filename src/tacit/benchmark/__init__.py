@@ -1,5 +1,23 @@
 """The benchmark: named datasets, methods under one protocol, tuning on validation users, tables and plots."""
 
+from tacit.benchmark.bench import Benchmark, run_benchmark
+from tacit.benchmark.methods import METHODS, Method, Settings
+from tacit.benchmark.results import DatasetResult, MethodResult
 from tacit.benchmark.task import KS, Part, Task
+from tacit.benchmark.tune import Tuned, read_tuned, tune
 
-__all__ = ["KS", "Part", "Task"]
+__all__ = [
+    "KS",
+    "METHODS",
+    "Benchmark",
+    "DatasetResult",
+    "Method",
+    "MethodResult",
+    "Part",
+    "Settings",
+    "Task",
+    "Tuned",
+    "read_tuned",
+    "run_benchmark",
+    "tune",
+]

@@ -24,6 +24,7 @@ VERBS = {
     "train-reward": "Train a reward model that adapts to a user from a few choices.",
     "evaluate": "Accuracy and calibration by number of choices, with controls.",
     "audit": "Do my users disagree, and does personalising pay?",
+    "benchmark": "Every method on every dataset under one protocol, with controls.",
     "infer": "Infer a user's profile from a few choices.",
     "score": "Score answers for the user of a profile.",
 }

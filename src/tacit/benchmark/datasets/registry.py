@@ -28,6 +28,7 @@ class Dataset:
         make: the task of a seed, the same each time.
         signal: whether people differ in a way that choices reveal; False for a negative control.
         needs: the folder of `Sources.data` it reads, None where it needs no files.
+        file: the single file it reads instead.
     """
 
     name: str
@@ -36,19 +37,20 @@ class Dataset:
     make: Callable[[int, Sources], Task]
     signal: bool = True
     needs: str | None = None
+    file: str | None = None
 
 
 def _text(name: str, about: str, users: Kind, flips: float = 0.0) -> Dataset:
-    return Dataset(name, "text", about, partial(text_task, name=name, users=users, flips=flips))
+    return Dataset(name, f"text-{users}", about, partial(text_task, name=name, users=users, flips=flips))
 
 
 def _polis(name: str, about: str, *, seen: bool) -> Dataset:
-    return Dataset(name, "polis", about, partial(polis_task, name=name, seen=seen), needs=polis.FOLDER)
+    return Dataset(name, name, about, partial(polis_task, name=name, seen=seen), needs=polis.FOLDER)
 
 
 def _summeval(name: str, about: str, ratings: tuple[str, ...] | None) -> Dataset:
     make = partial(summeval_task, name=name, ratings=ratings)
-    return Dataset(name, "summeval", about, make, needs=summeval.FOLDER)
+    return Dataset(name, "summeval-types" if ratings else name, about, make, needs=summeval.FOLDER)
 
 
 _ALL = (

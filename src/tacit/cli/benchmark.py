@@ -1,0 +1,93 @@
+"""`tacit benchmark`: every method on every dataset under one protocol, with controls."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tacit.benchmark import METHODS, Benchmark, read_tuned, run_benchmark, tune
+from tacit.benchmark.datasets import DATASETS, Sources, expand, find_dataset
+from tacit.cli._options import Out, Seed
+from tacit.cli._paths import prepare_out
+from tacit.cli._progress import progress
+from tacit.cli._result import Result
+from tacit.errors import ConfigError
+
+__all__ = ["EXAMPLE", "benchmark"]
+
+EXAMPLE = "tacit benchmark --data text-sphere --data polis-unseen --out benchmark/"
+FAST = (("synthetic",), ("np_btl", "btl", "laplace", "mixture"), 1)
+SEEDS, FULL_SEEDS = 3, 5
+
+
+def benchmark(
+    out: Out,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="NAME", help="A dataset, a preference file or a .toml of tasks; may repeat."),
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", metavar="NAME", help="A method, to run some only; may repeat.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="One small dataset, four methods, one seed.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Five seeds instead of three.")] = False,
+    tuning: Annotated[
+        bool, typer.Option("--tune", help="Choose every method's settings on validation users; takes hours.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one a core.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", metavar="DIR", help="Where finished cells stay; default: OUT/cache.")
+    ] = None,
+    seed: Seed = 0,
+) -> Result:
+    """Compare all methods on new users and new items; started again, it goes on where it was.
+
+    Tables are of seeds --seed, --seed + 1, ... Real data are read from the folders under $TACIT_DATA; datasets whose folder is absent are left out.
+    """
+    if sum((fast, full, tuning)) > 1:
+        raise ConfigError("--fast, --full and --tune exclude one another; give one")
+    out = prepare_out(out, own="cache")
+    folder = os.environ.get("TACIT_DATA")
+    sources = Sources(Path(folder) if folder else None, cache or out / "cache")
+    datasets = expand(data or list(FAST[0])) if data or fast else _present(sources)
+    methods = method or list(FAST[1] if fast else METHODS)
+    for name in methods:
+        if name not in METHODS:
+            raise ConfigError(f"--method {name!r} is unknown; choose from {', '.join(METHODS)}")
+    if tuning:
+        families = list(dict.fromkeys(find_dataset(name).family for name in datasets))
+        with progress("tuning") as report:
+            tuned = tune(families, methods, sources, workers=workers, progress=report, file=out / "tuned.json")
+        return Result({"settings": tuned.settings, "origin": tuned.origin}, [f"written: {out / 'tuned.json'}"])
+    count = FAST[2] if fast else FULL_SEEDS if full else SEEDS
+    seeds = range(seed, seed + count)
+    with progress("benchmark") as report:
+        found = run_benchmark(datasets, methods, seeds, sources, read_tuned(), workers=workers, progress=report)
+    written = [str(path) for path in found.write(out)]
+    return Result(found.to_json() | {"written": written}, [*_tables(found), f"written: {', '.join(written)}"])
+
+
+def _present(sources: Sources) -> list[str]:
+    return [name for name, each in DATASETS.items() if each.needs is None or _has(sources, each.needs)]
+
+
+def _has(sources: Sources, folder: str) -> bool:
+    return sources.data is not None and (sources.data / folder).is_dir()
+
+
+def _tables(found: Benchmark) -> list[Table]:
+    """One table for each dataset: accuracy by k, ours first."""
+    tables = []
+    for result in found.results.values():
+        table = Table(title=f"{result.name}: accuracy, %", title_justify="left")
+        table.add_column("method")
+        for k in result.ks:
+            table.add_column(f"k = {k}", justify="right")
+        for name, method in result.methods.items():
+            values = method.accuracy.tolist()
+            leak = " (leaks)" if method.leaks else ""
+            table.add_row(METHODS[name].label + leak, *("n/a" if v != v else f"{100 * v:.1f}" for v in values))
+        tables.append(table)
+    return tables
