@@ -1,5 +1,5 @@
 # Everything from a bare machine with Python >= 3.11, pip and make: `make demo`, `make test`.
-.PHONY: help demo test install lint e2e wheel-test clean
+.PHONY: help demo test install lint docs e2e wheel-test clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -13,6 +13,7 @@ help:
 	@echo "make test        install, then run all tests but those marked e2e"
 	@echo "make install     only install, into $(VENV)/"
 	@echo "make lint        ruff (rules and format) and pyright"
+	@echo "make docs        build the documentation into out/docs/; warnings are errors"
 	@echo "make e2e         tests that need system packages"
 	@echo "make wheel-test  build the wheel and run the demo from it in a fresh environment"
 	@echo "make clean       remove $(VENV)/ and every cache"
@@ -42,6 +43,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build -W --keep-going -b html docs out/docs
 
 wheel-test:
 	@set -eu; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; set -x; \
