@@ -44,7 +44,8 @@ def benchmark(
 ) -> Result:
     """Compare all methods on new users and new items; started again, it goes on where it was.
 
-    Tables are of seeds --seed, --seed + 1, ... Real data are read from the folders under $TACIT_DATA; datasets whose folder is absent are left out.
+    Tables are of seeds --seed, --seed + 1, ... Real data are read from the folders under $TACIT_DATA; datasets whose
+    folder is absent are left out.
     """
     if sum((fast, full, tuning)) > 1:
         raise ConfigError("--fast, --full and --tune exclude one another; give one")
