@@ -10,6 +10,7 @@ from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch
 from tacit.errors import ConfigError
 from tacit.rewards import RewardConfig, RewardModel, fit_reward
+from tacit.rewards.network import Standardizer
 from tacit.training import TrainingConfig
 
 TRAINING = TrainingConfig(steps=150, users_per_batch=16, max_context=8, targets=8, threads=1, device="cpu")
@@ -82,3 +83,31 @@ def test_a_base_of_another_shape_is_refused(fitted: tuple[RewardModel, RewardMod
 def test_settings_that_contradict_each_other(settings: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         RewardConfig.model_validate(settings)
+
+
+def test_principal_components_are_whitened_and_fitted_on_training_items() -> None:
+    items = torch.randn(200, 5, generator=torch.Generator().manual_seed(3)) @ torch.diag(
+        torch.tensor([5.0, 3.0, 1.0, 0.1, 0.1])
+    )
+    standardizer = Standardizer(5, 3)
+    standardizer.fit(items + 7)
+    seen = standardizer(items + 7)
+    assert seen.shape == (200, 3)
+    assert_close(seen.T @ seen / 200, torch.eye(3), atol=1e-4, rtol=0)
+    assert_close(seen.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    assert (seen[:, 0] * items[:, 0]).mean().abs() > 4.5  # the widest direction comes first
+
+
+def test_more_components_than_there_are_are_refused() -> None:
+    (train, vectors), (validation, _) = opposed(1, 60), opposed(2, 20)
+    config = CONFIG.model_copy(update={"principal": 3})
+    with pytest.raises(ConfigError, match="principal = 3 components of 60 items of size 2"):
+        fit_reward(train, vectors, validation=validation, config=config, training=TRAINING)
+
+
+def test_a_base_read_by_other_components_is_refused(fitted: tuple[RewardModel, RewardModel, Tensor]) -> None:
+    _, pooled, vectors = fitted
+    (train, _), (validation, _) = opposed(1, 60), opposed(2, 20)
+    config = CONFIG.model_copy(update={"principal": 2})
+    with pytest.raises(ConfigError, match="train it with the same settings"):
+        fit_reward(train, vectors, validation=validation, config=config, training=TRAINING, pooled=pooled)

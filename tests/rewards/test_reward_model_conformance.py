@@ -39,6 +39,11 @@ class TestLaplaceOnABaseWithLearntPrior(SavedModelConformance):
         return small_model(self.dim, seed, encoder="laplace", base=True, components=3)
 
 
+class TestPrincipalComponents(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, principal=3)
+
+
 class TestBilinearDeterministic(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
         return small_model(self.dim, seed, head="bilinear", variational=False)

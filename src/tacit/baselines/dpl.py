@@ -58,7 +58,7 @@ class MeanVarianceNetwork(RewardNetwork):
         if config.encoder != "none" or config.ties:
             raise ChoiceError("DPL is a pooled model of strict pairs; leave out ties, or use the pooled BTL")
         super().__init__(dim, config)
-        self.head = MeanVarianceHead(dim, hidden=config.head_hidden, dropout=config.dropout)
+        self.head = MeanVarianceHead(self.standardizer.width, hidden=config.head_hidden, dropout=config.dropout)
 
     def log_prob(self, choices: ChoiceBatch, z: Tensor) -> Tensor:
         """Log p of strict pairs: Float[samples users choices]."""

@@ -56,10 +56,13 @@ class Method:
 
 
 def _arguments(task: Task, config_class: type, settings: Settings, seed: int) -> dict[str, Any]:
+    config = dict(settings.get("config", {}))
+    if "principal" in config:  # a world of one number per item has no 32 components
+        config["principal"] = min(config["principal"], task.vectors.shape[1])
     return {
         "validation": task.validation.index,
         "target_groups": task.validation.targets,
-        "config": config_class(**settings.get("config", {})),
+        "config": config_class(**config),
         "training": TrainingConfig(**{**TRAINING, "seed": seed, **settings.get("training", {})}),
     }
 
@@ -101,14 +104,14 @@ def _grid(*settings: dict[str, Any], training: Mapping[str, Any] | None = None) 
 FAST_MANY = {"users_per_batch": 256, "targets": 4, "max_context": 10, "learning_rate": 5e-3}
 """Many users with few targets each: what noise-free types want (docs/log.md, the 1-D world)."""
 
-_POOLED = ({}, {"dropout": 0.5}, {"head_hidden": ()}, {"training": {"weight_decay": 1.0}})
+_POOLED = ({}, {"dropout": 0.5}, {"head_hidden": ()}, {"principal": 32})
 
 _ALL = (
     Method(
         "np_btl", "NP-BTL (ours)", "ours", _fits(fit_reward, RewardConfig),
         _grid(
             {"encoder": "laplace", "base": True},
-            {"encoder": "laplace", "base": True, "latent": 4},
+            {"encoder": "laplace", "base": True, "latent": 4, "principal": 32},
             {"encoder": "laplace", "components": 8},
             {
                 "encoder": "laplace", "components": 2, "latent": 2, "dropout": 0.0, "head_hidden": (128, 128),

@@ -159,8 +159,10 @@ def _fit_both(
     ids = table.users.take(users.unique().numpy())
     seen = Seen.of(ids.to_pylist(), [names(g) for g in groups], salt=f"{training.seed:x}-{len(table)}")
     fits = {}
-    for name, fit in zip(RUNS, (fit_reward, fit_pooled), strict=True):
-        fits[name] = fit(
+    fitters = {"reward": fit_reward, "pooled": fit_pooled}
+    for name in RUNS[::-1] if config.base else RUNS:  # a base must be there before what is built on it
+        base = {"pooled": fits["pooled"]} if config.base and name == "reward" else {}
+        fits[name] = fitters[name](
             parts.train,
             vectors,
             validation=parts.validation,
@@ -172,6 +174,7 @@ def _fit_both(
             name=name,
             folder=None if partial is None else partial / name,
             on_event=on_event,
+            **base,
         )
     return TrainedReward(fits["reward"], fits["pooled"])
 

@@ -30,6 +30,8 @@ class RewardConfig(BaseModel):
         ties: learn Davidson's tie parameter; set by training when the data has ties.
         base: train the pooled reward first and keep it, frozen, as b(y): what is learnt is only how users differ from
             it, and a user of whom nothing is known gets the pooled reward exactly. Needs evidence read off the reward.
+        principal: read items by so many whitened principal components, fitted on training items, instead of by every
+            number of their vectors: steadier where there are only a few hundred items.
         half_life: seconds after which a choice counts half as evidence, or None; training does not age its contexts.
     """
 
@@ -47,6 +49,7 @@ class RewardConfig(BaseModel):
     dropout: float = Field(default=0.3, ge=0, lt=1)
     ties: bool = False
     base: bool = False
+    principal: int | None = Field(default=None, ge=1, le=8192)
     half_life: float | None = Field(default=None, gt=0)
 
     @property

@@ -63,7 +63,7 @@ def fit_reward(
             "the ELBO needs an encoder with doubt and a Gaussian posterior; set encoder = additive or attention with "
             "variational = True, or use the predictive objective"
         )
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
+    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups, principal=config.principal)
     tied = data.choices.rank[:, 1] == 0
     if data.choices.rank.shape[1] > 2:  # ties inside a ranking are Breslow's, and teach Davidson's parameter nothing
         tied &= data.choices.rank[:, 2] < 0
@@ -123,7 +123,10 @@ def _adopt_base(network: RewardNetwork, pooled: RewardModel) -> None:
     """Copy the pooled reward, divided by its temperature, into the frozen part."""
     features, source = network.head.net, pooled.network.head
     assert isinstance(features, BasedFeatures)
-    if not isinstance(source, BilinearHead) or source.latent or pooled.dim != network.dim:
+    same = all(
+        getattr(pooled.network.config, key) == getattr(network.config, key) for key in ("head_hidden", "principal")
+    )
+    if not isinstance(source, BilinearHead) or source.latent or pooled.dim != network.dim or not same:
         raise ConfigError(
             "the pooled model is no bilinear BTL over items of this size; train it with the same settings"
         )

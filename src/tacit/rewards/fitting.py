@@ -32,7 +32,7 @@ class FitData:
     Shapes:
         choices: training users who chose something, renumbered from 0.
         validation: choices of other users.
-        vectors: Float32[items dim], standardised.
+        vectors: Float32[items width], standardised.
         used: Int64[chosen], items that training choices speak of.
         target_groups: Bool[groups] of the validation targets, or None.
     """
@@ -50,7 +50,12 @@ class FitData:
 
 
 def fit_data(
-    choices: ChoiceIndex, vectors: Tensor, *, validation: ChoiceIndex, target_groups: Tensor | None = None
+    choices: ChoiceIndex,
+    vectors: Tensor,
+    *,
+    validation: ChoiceIndex,
+    target_groups: Tensor | None = None,
+    principal: int | None = None,
 ) -> FitData:
     """Check that there is something to fit, leave out users without choices, standardise items.
 
@@ -60,9 +65,11 @@ def fit_data(
         validation: choices of other users.
         target_groups: Bool[groups]; where given, validation targets are the choices inside these groups and contexts
             the choices outside, so that early stopping sees prompts that training did not.
+        principal: read items by so many principal components.
 
     Raises:
         ChoiceError: too few users, or vectors that do not fit.
+        ConfigError: more principal components than items or numbers per item.
     """
     present = int((choices.counts > 0).sum()), int((validation.counts > 0).sum())
     if present[0] < 2 or present[1] < 2:
@@ -78,7 +85,7 @@ def fit_data(
             "give one row of numbers per item"
         )
     used = choices.items[choices.rank >= 0].unique()
-    standardizer = Standardizer(vectors.shape[1])
+    standardizer = Standardizer(vectors.shape[1], principal)
     standardizer.fit(vectors[used].float())
     with torch.no_grad():
         standard = standardizer(vectors.float())

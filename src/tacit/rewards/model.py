@@ -193,7 +193,9 @@ class RewardModel:
         digest = hashlib.blake2b(digest_size=8)
         config = self.network.config
         digest.update(
-            config.model_dump_json(include={"encoder", "variational", "latent", "encoder_hidden", "refine"}).encode()
+            config.model_dump_json(
+                include={"encoder", "variational", "latent", "encoder_hidden", "refine", "components"}
+            ).encode()
         )
         digest.update((self.embedder.fingerprint if self.embedder else "").encode())
         for part in (self.network.standardizer, self.network.encoder):

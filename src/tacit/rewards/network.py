@@ -13,6 +13,7 @@ from tacit.encoders.null import NullEncoder
 from tacit.encoders.posterior import LatentPosterior
 from tacit.episodes.batch import ChoiceBatch
 from tacit.episodes.sampler import Episode
+from tacit.errors import ConfigError
 from tacit.likelihoods.choice import choice_log_prob
 from tacit.objectives.reward import elbo, predictive
 from tacit.rewards.config import RewardConfig
@@ -25,25 +26,50 @@ __all__ = ["BasedFeatures", "RewardNetwork", "Standardizer"]
 
 
 class Standardizer(nn.Module):
-    """Zero mean and unit variance per dimension, fitted on training items and saved with the model."""
+    """Zero mean and unit variance per dimension, fitted on training items and saved with the model.
+
+    With `principal`, the dimensions are the first so many principal components of the training items: fewer, whitened.
+    """
 
     mean: Tensor
     scale: Tensor
+    basis: Tensor
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, principal: int | None = None) -> None:
         super().__init__()
+        self.principal = principal
+        self.width = principal or dim
         self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("scale", torch.ones(dim))
+        self.register_buffer("scale", torch.ones(self.width))
+        if principal:
+            self.register_buffer("basis", torch.eye(dim)[:, :principal].contiguous())
 
     def fit(self, vectors: Tensor) -> None:
-        """Fit on Float[items dim]; dimensions that never vary are only centred."""
-        mean, std = vectors.mean(0), vectors.std(0, correction=0)
+        """Fit on Float[items dim]; dimensions that never vary are only centred.
+
+        Raises:
+            ConfigError: fewer items or dimensions than principal components.
+        """
+        mean = vectors.mean(0)
         self.mean.copy_(mean)
+        if self.principal:
+            if self.principal > min(vectors.shape):
+                raise ConfigError(
+                    f"principal = {self.principal} components of {len(vectors)} items of size {vectors.shape[1]}; "
+                    "ask for fewer"
+                )
+            basis = torch.linalg.svd((vectors - mean).double(), full_matrices=False).Vh[: self.principal].T
+            # A singular vector's sign is the algorithm's whim; the largest entry is made positive.
+            sign = basis.gather(0, basis.abs().argmax(0, keepdim=True)).sign()
+            self.basis.copy_(basis * sign)
+            vectors = (vectors - mean) @ self.basis
+        std = vectors.std(0, correction=0)
         self.scale.copy_(torch.where(std > 1e-6 * std.max().clamp(min=1e-12), std, torch.ones_like(std)))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Standardised Float[... dim]."""
-        return (vectors - self.mean) / self.scale
+        """Standardised Float[... width] of raw Float[... dim]."""
+        centred = vectors - self.mean
+        return (centred @ self.basis if self.principal else centred) / self.scale
 
 
 class RewardNetwork(Trainable):
@@ -52,12 +78,13 @@ class RewardNetwork(Trainable):
     def __init__(self, dim: int, config: RewardConfig) -> None:
         super().__init__()
         self.dim, self.config = dim, config
-        self.standardizer = Standardizer(dim)
+        self.standardizer = Standardizer(dim, config.principal)
+        width = self.standardizer.width
         shared = None  # the head's network, where the encoder reads the reward itself
         if config.reads_reward:
-            shared = build_features(dim, config)
-        self.encoder = build_encoder(dim, config, shared)
-        self.head = build_head(dim, self.encoder.latent, config, shared)
+            shared = build_features(width, config)
+        self.encoder = build_encoder(width, config, shared)
+        self.head = build_head(width, self.encoder.latent, config, shared)
         self.log_nu = nn.Parameter(torch.zeros(())) if config.ties else None
 
     @property
