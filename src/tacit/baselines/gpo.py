@@ -25,9 +25,7 @@ Deviations:
   here share these.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -35,14 +33,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
 from tacit.episodes.sampler import Episode
 from tacit.objectives.reward import nll
-from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
 from tacit.training.config import ObjectiveConfig, TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["GPO", "GPOConfig", "GPONetwork", "fit_gpo"]
 
@@ -141,30 +138,10 @@ def fit_gpo(
     choices: ChoiceIndex,
     vectors: Tensor,
     *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
     config: GPOConfig | None = None,
     training: TrainingConfig | None = None,
-    name: str = "gpo",
-    folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
 ) -> GPO:
-    """Meta-learn GPO on the users of `choices`, stop and calibrate on the users of `validation`.
-
-    Args:
-        choices, vectors, validation, target_groups: as for `tacit.rewards.fitting.fit_data`.
-        folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
-
-    Raises:
-        ChoiceError: too few users, or vectors that do not fit.
-    """
-    config, training = config or GPOConfig(), training or TrainingConfig(steps=500, users_per_batch=32)
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    with seeded_modules(training.seed):
-        network = GPONetwork(vectors.shape[1], config)
-    settings = GPO.name + config.model_dump_json()
-    result, temperature = fit_network(
-        network, data, training, settings=settings, name=name, folder=folder, on_event=on_event
-    )
-    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
-    return GPO(network, temperature, notes | {f"validation_{key}": value for key, value in result.best.items()})
+    """Meta-learn GPO; `settings` are `fit_adaptive`'s other arguments."""
+    training = training or TrainingConfig(steps=500, users_per_batch=32)
+    return fit_adaptive(GPO, config or GPOConfig(), choices, vectors, training=training, **settings)

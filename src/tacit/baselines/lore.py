@@ -19,8 +19,7 @@ Deviations from the published procedure:
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,12 +27,11 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.pairs import Pairs, episode_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.sampler import Episode
-from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
 from tacit.training.config import ObjectiveConfig, TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["LoRe", "LoReConfig", "LoReNetwork", "fit_lore", "mixture_gradient", "mixture_rewards", "random_basis"]
 
@@ -136,35 +134,13 @@ def fit_lore(
     choices: ChoiceIndex,
     vectors: Tensor,
     *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
     config: LoReConfig | None = None,
     training: TrainingConfig | None = None,
-    name: str = "lore",
-    folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
 ) -> LoRe:
-    """Fit V and a row per user of `choices`; stop and calibrate on new users, those of `validation`.
-
-    Args:
-        choices, vectors, validation, target_groups: as for `fit_data`.
-        config, training: defaults where None.
-        name, folder, on_event: as for `fit_network`.
-
-    Raises:
-        ChoiceError: too few users, or vectors that do not fit.
-    """
+    """Fit V and a row per user of `choices`; `settings` are `fit_adaptive`'s other arguments."""
     training = training or TrainingConfig(steps=600, learning_rate=0.01)
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    config = (config or LoReConfig()).model_copy(update={"n_users": data.choices.n_users})
-    with seeded_modules(training.seed):
-        network = LoReNetwork(vectors.shape[1], config)
-    result, temperature = fit_network(
-        network, data, training, settings=LoRe.name + config.model_dump_json(), name=name, folder=folder,
-        on_event=on_event,
-    )  # fmt: skip
-    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
-    return LoRe(network, temperature, notes | {f"validation_{key}": value for key, value in result.best.items()})
+    return fit_adaptive(LoRe, config or LoReConfig(), choices, vectors, training=training, **settings)
 
 
 def _adam(start: Tensor, gradient: Callable[[Tensor], Tensor], *, steps: int, rate: float) -> Tensor:

@@ -23,9 +23,7 @@ Deviations from the published procedure:
   The objective is divided by the number of users in the batch.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,13 +31,12 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.lore import mixture_gradient, mixture_rewards, random_basis
 from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.sampler import Episode
-from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
 from tacit.training.config import ObjectiveConfig, TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["MRM", "PUBLISHED_INNER", "MRMConfig", "MRMNetwork", "fit_mrm", "robust_objective"]
 
@@ -122,31 +119,10 @@ def fit_mrm(
     choices: ChoiceIndex,
     vectors: Tensor,
     *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
     config: MRMConfig | None = None,
     training: TrainingConfig | None = None,
-    name: str = "mrm",
-    folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
 ) -> MRM:
-    """Meta-train on the users of `choices`; stop and calibrate on the users of `validation`.
-
-    Args:
-        choices, vectors, validation, target_groups: as for `fit_data`.
-        config, training: defaults where None.
-        name, folder, on_event: as for `fit_network`.
-
-    Raises:
-        ChoiceError: too few users, or vectors that do not fit.
-    """
-    config, training = config or MRMConfig(), training or TrainingConfig()
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    with seeded_modules(training.seed):
-        network = MRMNetwork(vectors.shape[1], config)
-    result, temperature = fit_network(
-        network, data, training, settings=MRM.name + config.model_dump_json(), name=name, folder=folder,
-        on_event=on_event,
-    )  # fmt: skip
-    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
-    return MRM(network, temperature, notes | {f"validation_{key}": value for key, value in result.best.items()})
+    """Meta-train the shared start and V; `settings` are `fit_adaptive`'s other arguments."""
+    training = training or TrainingConfig()
+    return fit_adaptive(MRM, config or MRMConfig(), choices, vectors, training=training, **settings)

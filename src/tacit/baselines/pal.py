@@ -24,9 +24,7 @@ little where it did not. `adapt_steps` and `adapt_lr` are there to be tuned.
 """
 
 import math
-from collections.abc import Callable
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,15 +32,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.pairs import Pairs, episode_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
 from tacit.episodes.sampler import Episode
 from tacit.errors import ChoiceError
 from tacit.objectives.reward import nll
-from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
 from tacit.training.config import ObjectiveConfig, TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["PAL", "PALConfig", "PALNetwork", "fit_pal"]
 
@@ -137,31 +134,10 @@ def fit_pal(
     choices: ChoiceIndex,
     vectors: Tensor,
     *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
     config: PALConfig | None = None,
     training: TrainingConfig | None = None,
-    name: str = "pal",
-    folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    **settings: Any,
 ) -> PAL:
-    """Fit PAL on the users of `choices`, stop and calibrate on the users of `validation`, adapted as new users are.
-
-    Args:
-        choices, vectors, validation, target_groups: as for `tacit.rewards.fitting.fit_data`.
-        folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
-
-    Raises:
-        ChoiceError: too few users, or vectors that do not fit.
-    """
+    """Fit prototypes, projection and a mixture per user; `settings` are `fit_adaptive`'s other arguments."""
     training = training or TrainingConfig(steps=400)
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    config = (config or PALConfig()).model_copy(update={"n_users": data.choices.n_users})
-    with seeded_modules(training.seed):
-        network = PALNetwork(vectors.shape[1], config)
-    settings = PAL.name + config.model_dump_json()
-    result, temperature = fit_network(
-        network, data, training, settings=settings, name=name, folder=folder, on_event=on_event
-    )
-    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
-    return PAL(network, temperature, notes | {f"validation_{key}": value for key, value in result.best.items()})
+    return fit_adaptive(PAL, config or PALConfig(), choices, vectors, training=training, **settings)

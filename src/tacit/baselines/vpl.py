@@ -25,9 +25,8 @@ Deviations:
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -36,6 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.pairs import Pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
@@ -44,9 +44,7 @@ from tacit.episodes.sampler import Episode
 from tacit.likelihoods.choice import choice_log_prob
 from tacit.objectives.reward import nll
 from tacit.rewards.explain import centred
-from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
 from tacit.training.config import ObjectiveConfig, TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["VPL", "VPLConfig", "VPLNetwork", "anneal", "fit_vpl", "gaussian_kl", "normalised"]
 
@@ -236,38 +234,11 @@ def fit_vpl(
     choices: ChoiceIndex,
     vectors: Tensor,
     *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
     config: VPLConfig | None = None,
     training: TrainingConfig | None = None,
-    name: str = "vpl",
-    folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
     model_class: type[M] = VPL,
+    **settings: Any,
 ) -> M:
-    """Train VPL on the users of `choices`, stop and calibrate on the users of `validation`.
-
-    Args:
-        choices, vectors, validation, target_groups: as for `tacit.rewards.fitting.fit_data`.
-        folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
-        model_class: `VPL`, or a method that shares its training.
-
-    Raises:
-        ChoiceError: too few users, or vectors that do not fit.
-    """
-    config, training = config or VPLConfig(), training or TrainingConfig()
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    with seeded_modules(training.seed):
-        network: Any = model_class.network_class(vectors.shape[1], config)
-    result, temperature = fit_network(
-        network,
-        data,
-        training,
-        settings=model_class.name + config.model_dump_json(),
-        name=name,
-        folder=folder,
-        on_event=on_event,
-        diagnose=lambda module, episode: module.active_units(episode),  # type: ignore[operator]
-    )
-    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
-    return model_class(network, temperature, notes | {f"validation_{key}": value for key, value in result.best.items()})
+    """Train VPL, or a method that shares its training; `settings` are `fit_adaptive`'s other arguments."""
+    training = training or TrainingConfig()
+    return fit_adaptive(model_class, config or VPLConfig(), choices, vectors, training=training, **settings)
