@@ -110,6 +110,6 @@ def fit_dpl(
     **settings: Any,
 ) -> DPL:
     """`fit_reward` with the mean-variance likelihood; `settings` are its other arguments."""
-    pooled = (config or RewardConfig()).model_copy(update={"encoder": "none", "evidence": None})
+    pooled = (config or RewardConfig()).pooled()
     kind = DPL if link == "normal" else PublishedDPL
     return fit_reward(choices, vectors, config=pooled, model_class=kind, **{"name": kind.name, **settings})

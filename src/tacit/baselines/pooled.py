@@ -22,5 +22,5 @@ def fit_pooled(
     choices: ChoiceIndex, vectors: Tensor, *, config: RewardConfig | None = None, **settings: Any
 ) -> PooledBTL:
     """`fit_reward` without the user code; `settings` are its other arguments."""
-    pooled = (config or RewardConfig()).model_copy(update={"encoder": "none", "evidence": None})
+    pooled = (config or RewardConfig()).pooled()
     return fit_reward(choices, vectors, config=pooled, model_class=PooledBTL, **{"name": "pooled", **settings})

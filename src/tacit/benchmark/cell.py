@@ -1,7 +1,6 @@
 """One cell of the benchmark: a method fitted to a task and asked about the users of one part, once."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -77,10 +76,9 @@ def read_cell(file: Path) -> Cell | None:
         return None
 
 
-def _ask(model: Any, task: Task, part: Part, ks: Sequence[int] | None = None) -> Predictions:
-    ks = ks or task.ks
+def _ask(model: Any, task: Task, part: Part) -> Predictions:
     episodes = evaluation_episodes(part.index, max_k=max(task.ks), target_groups=part.targets, seed=task.seed)
-    return predict(model, episodes, task.vectors, ks, seed=task.seed)
+    return predict(model, episodes, task.vectors, task.ks, seed=task.seed)
 
 
 def _ask_oracle(oracle: OracleBTL, task: Task, part: Part) -> Predictions:

@@ -45,8 +45,10 @@ class Job:
 
 @lru_cache
 def code_hash() -> str:
-    """Of every source file that numbers depend on."""
-    files = [path for name in COUNTS for path in (SOURCE / name).rglob("*.py")] + [SOURCE / name for name in ALONE]
+    """Of every source file that numbers depend on, the text world's topics among them."""
+    files = [path for name in COUNTS for path in (SOURCE / name).rglob("*") if path.suffix in (".py", ".toml")] + [
+        SOURCE / name for name in ALONE
+    ]
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(files):
         digest.update(path.relative_to(SOURCE).as_posix().encode() + path.read_bytes())

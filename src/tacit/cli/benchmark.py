@@ -44,8 +44,9 @@ def benchmark(
 ) -> Result:
     """Compare all methods on new users and new items; started again, it goes on where it was.
 
-    Tables are of seeds --seed, --seed + 1, ... Real data are read from the folders under $TACIT_DATA; datasets whose
-    folder is absent are left out.
+    Settings are those that --tune wrote to the same --out, else the package's, else each method's first. Tables are of
+    seeds --seed, --seed + 1, ... Real data are read from the folders under $TACIT_DATA; datasets whose folder is absent
+    are left out.
     """
     if sum((fast, full, tuning)) > 1:
         raise ConfigError("--fast, --full and --tune exclude one another; give one")
@@ -64,8 +65,10 @@ def benchmark(
         return Result({"settings": tuned.settings, "origin": tuned.origin}, [f"written: {out / 'tuned.json'}"])
     count = FAST[2] if fast else FULL_SEEDS if full else SEEDS
     seeds = range(seed, seed + count)
+    own = out / "tuned.json"
+    settings = read_tuned(own) if own.exists() else read_tuned()
     with progress("benchmark") as report:
-        found = run_benchmark(datasets, methods, seeds, sources, read_tuned(), workers=workers, progress=report)
+        found = run_benchmark(datasets, methods, seeds, sources, settings, workers=workers, progress=report)
     written = [str(path) for path in found.write(out)]
     return Result(found.to_json() | {"written": written}, [*_tables(found), f"written: {', '.join(written)}"])
 

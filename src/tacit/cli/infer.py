@@ -47,7 +47,8 @@ def _summary(inferred: InferredUser) -> str:
     text = f"user {shorten(inferred.user_id)}: {inferred.choices} choices"
     if inferred.doubt is None:
         return f"{text}; this model keeps no doubt"
-    return f"{text}; doubt {100 * inferred.doubt:.0f} % of a stranger's, {inferred.information:.1f} nats learnt"
+    text = f"{text}; doubt {100 * inferred.doubt:.0f} % of a stranger's"
+    return text if inferred.information is None else f"{text}, {inferred.information:.1f} nats learnt"
 
 
 def _moved(inferred: InferredUser) -> Table:

@@ -17,6 +17,7 @@ import numpy as np
 
 from tacit.choices.table import ChoiceTable
 from tacit.embedders.embedder import Item
+from tacit.encoders.mixture import MixturePosterior
 from tacit.encoders.state import UserStates
 from tacit.episodes.from_table import choice_batch
 from tacit.errors import ChoiceError, ModelFormatError, StateMismatchError
@@ -39,7 +40,7 @@ class InferredUser:
         state: the evidence, one user; what a profile holds.
         doubt: mean over latent dimensions of the posterior's standard deviation as a share of the population prior's
             (1 = nothing learnt); None for a model without uncertainty.
-        information: KL divergence of the posterior from the prior, in nats; None likewise.
+        information: KL divergence of the posterior from the prior, in nats; None likewise, and for a mixture posterior.
         moved: the items of the user's own choices, most moved first: `{"prompt", "response", "shift", "doubt"}`, the
             shift of the reward against the population's, centred over these items.
     """
@@ -100,7 +101,8 @@ def infer_user(model: RewardModel, table: ChoiceTable, user: str | None = None) 
     doubt = information = None
     if posterior.scale is not None and prior.scale is not None:
         doubt = float((posterior.scale / prior.scale).mean())
-        information = float(posterior.kl(prior))
+        if not isinstance(posterior, MixturePosterior):  # which has no divergence in closed form
+            information = float(posterior.kl(prior))
     used = _used_items(own)
     moved = [
         dict(zip(("prompt", "response"), own.item(int(used[entry["index"]])), strict=True))

@@ -60,6 +60,10 @@ class RewardConfig(BaseModel):
         fits = self.encoder == "additive" and self.head == "bilinear"
         return fits and self.evidence != "network"
 
+    def pooled(self) -> Self:
+        """The same model without a user code: what every personal reward is compared with, or built on."""
+        return self.model_copy(update={"encoder": "none", "evidence": None, "components": 1, "base": False})
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         fits = self.head == "bilinear" and self.evidence != "network"

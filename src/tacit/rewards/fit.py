@@ -111,10 +111,9 @@ def _fit_base(
     on_event: Callable[[Event], None] | None,
 ) -> RewardModel:
     """The pooled reward that a personal one is built on: same data, head and budget."""
-    alone = config.model_copy(update={"encoder": "none", "components": 1, "evidence": None, "base": False})
     place = None if folder is None else folder / "base"
     return fit_reward(
-        choices, vectors, validation=validation, target_groups=target_groups, config=alone, training=training,
+        choices, vectors, validation=validation, target_groups=target_groups, config=config.pooled(), training=training,
         name="base", folder=place, on_event=on_event,
     )  # fmt: skip
 
