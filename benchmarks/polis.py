@@ -39,7 +39,7 @@ AT_LEAST = 10  # training people who chose, for a pair of statements to count as
 KS = (0, 1, 3, 5, 10, 20)
 CHOICES = {"all": 0.0, "contested": 0.2}  # least share of people on the losing side of a pair
 METHODS = {"ours": "model", "pooled": "pooled", "shuffled user": "shuffled_user", "adaptation off": "adaptation_off"}
-MODEL = RewardConfig(latent=4, evidence="reward", dropout=0.3)
+MODEL = RewardConfig(encoder="additive", latent=4, evidence="reward", dropout=0.3)
 TRAINING = TrainingConfig(steps=600, validate_every=50, patience=6)
 PAIRS = 200  # of one person inside one part of the statements, at most
 

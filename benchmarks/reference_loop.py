@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 
 __all__ = ["UsualEpisodes", "UsualNetwork", "as_episode", "batches", "frames"]
 
@@ -77,7 +77,9 @@ def batches(episodes: UsualEpisodes, *, users: int, max_context: int, seed: int,
 
 def as_episode(batch: Batch) -> Episode:
     """The same batch as tacit's networks take it."""
-    return Episode(*(ChoiceBatch.pairs(side[:, :, 0], side[:, :, 1]) for side in (batch["context"], batch["target"])))
+    return Episode.of(
+        *(ChoiceBatch.pairs(side[:, :, 0], side[:, :, 1]) for side in (batch["context"], batch["target"]))
+    )
 
 
 class UsualNetwork(nn.Module):

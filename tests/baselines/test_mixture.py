@@ -13,6 +13,7 @@ from tacit.baselines.mixture import (
     MixtureNetwork,
     fit_mixture,
     fit_mixture_known,
+    log_likelihood,
 )
 from tacit.baselines.pairs import Pairs
 from tacit.choices import ChoiceIndex
@@ -98,10 +99,10 @@ def test_a_gradient_is_that_of_the_responsibility_weighted_btl() -> None:
     assert isinstance(model, MixtureNetwork)
     generator = torch.Generator().manual_seed(0)
     won, lost = torch.randn(2, 6, 4, 2, generator=generator)
-    pairs = Pairs(won, lost, torch.ones(6, 4))
+    pairs = Pairs(model.net(won), model.net(lost), torch.ones(6, 4))
     responsibility = model.log_joint(pairs).softmax(-1).detach()
     parameters = list(model.net.parameters())[:1]
-    expected = torch.autograd.grad((responsibility * model.log_likelihood(pairs)).sum(), parameters)
+    expected = torch.autograd.grad((responsibility * log_likelihood(pairs)).sum(), parameters, retain_graph=True)
     torch.testing.assert_close(
         torch.autograd.grad(model.log_joint(pairs).logsumexp(-1).sum(), parameters), expected, rtol=1e-4, atol=1e-5
     )

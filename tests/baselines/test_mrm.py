@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from tacit.baselines.mrm import MRM, PUBLISHED_INNER, MRMConfig, MRMNetwork, fit_mrm, robust_objective
 from tacit.baselines.pairs import pairs_of
 from tacit.episodes import ChoiceBatch
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.rewards.fitting import seeded_modules
 from tacit.testing import SavedModelConformance, random_choices
 from tacit.training import ObjectiveConfig, TrainingConfig
@@ -68,7 +68,7 @@ def test_the_meta_gradient_matches_finite_differences() -> None:
     """Second order: it differs from the gradient that treats the inner slopes as constants."""
     mrm = network(inner_lr=2.0, inner_steps=3).double()
     context, target = random_choices(5, 4, 4, seed=1), random_choices(5, 6, 4, seed=2)
-    episode = Episode(context, target)
+    episode = Episode.of(context, target)
     meta_loss(mrm, episode).backward()
     for parameter in (mrm.basis, mrm.start):
         assert parameter.grad is not None
@@ -122,7 +122,7 @@ def test_without_steps_or_rate_it_is_its_own_adaptation_off() -> None:
 
 def test_an_episode_without_targets_costs_nothing() -> None:
     mrm, nothing = network(), ChoiceBatch.empty(2, 4)
-    loss = meta_loss(mrm, Episode(nothing, nothing))
+    loss = meta_loss(mrm, Episode.of(nothing, nothing))
     loss.backward()
     assert loss.item() == 0
 

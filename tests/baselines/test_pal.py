@@ -120,7 +120,7 @@ def test_the_published_budget_moves_w_by_a_tenth_from_the_mean_of_training_users
 def test_episodes_must_say_whose_they_are() -> None:
     choices = random_choices(2, 3, 2, dtype=torch.float32)
     with pytest.raises(ChoiceError, match="row per training user"):
-        planted().loss(Episode(choices, choices), ObjectiveConfig(), None)
+        planted().loss(Episode.of(choices, choices), ObjectiveConfig(), None)
 
 
 def users(first: int, last: int) -> ChoiceIndex:

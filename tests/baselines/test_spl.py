@@ -13,7 +13,7 @@ from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.baselines.spl import SPL, FiLMDecoder, InverseAutoregressiveFlow, SPLConfig, SPLNetwork, fit_spl, guide
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.testing import SavedModelConformance
 from tacit.testing.samples import random_choices, seeded_module
 from tacit.training import TrainingConfig
@@ -143,7 +143,7 @@ def test_without_choices_z_is_the_prior() -> None:
 
 def loss_of(network: SPLNetwork, choices: int = 5) -> Tensor:
     context = random_choices(6, choices, 4, dtype=torch.float32)
-    episode = Episode(context, random_choices(6, 5, 4, seed=1, dtype=torch.float32))
+    episode = Episode.of(context, random_choices(6, 5, 4, seed=1, dtype=torch.float32))
     return network.loss(episode, ObjectiveConfig(), torch.Generator().manual_seed(3))
 
 

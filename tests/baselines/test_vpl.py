@@ -14,7 +14,7 @@ from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.baselines.vpl import VPL, VPLConfig, VPLNetwork, anneal, fit_vpl, gaussian_kl, normalised
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.testing import SavedModelConformance
 from tacit.testing.samples import random_choices
 from tacit.training import TrainingConfig
@@ -79,7 +79,7 @@ def test_annealing_is_half_a_cosine_again_and_again() -> None:
 
 def episode_of(choices: int) -> Episode:
     context = random_choices(6, choices, 4, dtype=torch.float32)
-    return Episode(context, random_choices(6, 5, 4, seed=1, dtype=torch.float32))
+    return Episode.of(context, random_choices(6, 5, 4, seed=1, dtype=torch.float32))
 
 
 def loss_of(network: VPLNetwork, episode: Episode) -> Tensor:

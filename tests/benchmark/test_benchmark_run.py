@@ -160,19 +160,22 @@ def test_every_method_has_the_same_budget() -> None:
         Method("greedy", "greedy", "published", METHODS["btl"].fit, METHODS["btl"].grid * 2)
 
 
-def planted(gain: float, shuffled: float) -> list[Cell]:
+def planted(gain: float, shuffled: float, start: float = 0.0) -> list[Cell]:
+    """Ahead of the pooled BTL by `start` at k = 0, and by so much more once there are choices."""
     base = torch.rand(2, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    flat = torch.zeros(2, dtype=torch.float64)
-    return [Cell(base + gain, base, base + shuffled, flat, flat)]
+    told, flat = torch.tensor([[0.0], [1.0]], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    return [Cell(base + start + gain * told, base, base + start + shuffled * told, flat, flat)]
 
 
 def test_a_control_that_helps_is_reported_as_a_leak() -> None:
     cells = {"btl": planted(0, 0), "np_btl": planted(0.1, 0), "vpl": planted(0.1, 0.05)}
+    cells["mixture"] = planted(0.1, -0.02, start=0.05)
     result = combine("small", (0, 5), {}, [0], cells)
     assert result.methods["vpl"].leaks
     assert not result.methods["np_btl"].leaks
-    assert "VPL **leaks**" in to_markdown([result])
-    assert result.methods["np_btl"].over_pooled.tolist() == pytest.approx([0.1, 0.1])
+    assert not result.methods["mixture"].leaks, "to know everybody better than the pooled BTL does is no leak"
+    assert to_markdown([result]).count("**leaks**") == to_markdown([result]).count("VPL **leaks**") == 1
+    assert result.methods["np_btl"].over_pooled.tolist() == pytest.approx([0, 0.1])
     assert result.methods["vpl"].behind_ours.abs().max() < 1e-12
 
 

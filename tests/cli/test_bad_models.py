@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from bad_input import Case, Prepare, altered, cases, copied, file, refuses
-from cli_world import Run
+from cli_world import PROMPTS, Run
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -97,6 +97,8 @@ def pooled_from(folder: str) -> Prepare:
     ("another architecture", EVALUATE, ("tensors do not fit config.json", AGAIN),
      config(lambda c: c["reward"].update(latent=5))),
     ("another head", EVALUATE, ("tensors do not fit config.json", AGAIN),
+     config(lambda c: c.update(reward={"encoder": "additive", "head": "mlp"}))),
+    ("a head that does not fit", EVALUATE, ("config.json: reward", "needs head 'bilinear'", AGAIN),
      config(lambda c: c["reward"].update(head="mlp"))),
     ("no weights", EVALUATE, ("model.safetensors: not a complete safetensors file", AGAIN),
      removed("model.safetensors")),
@@ -157,6 +159,7 @@ def profile(change: Callable[[dict[str, Any]], object]) -> Prepare:
 
 
 MAKE = "make it again with `tacit infer`"
+NUMBERS = PROMPTS * 5  # evidence of as many choices, of latent size 4
 
 
 @cases(
@@ -178,25 +181,27 @@ MAKE = "make it again with `tacit infer`"
     ("an extra key", SCORE, ("missing or unknown keys ['name']", MAKE), profile(lambda p: p.update(name="x"))),
     ("a missing key", SCORE, ("missing or unknown keys ['clock']", MAKE), profile(lambda p: p.pop("clock"))),
     ("NaN evidence", SCORE, ("the profile is damaged", "not finite", MAKE),
-     profile(lambda p: p.update(evidence=numbers(*8 * [float("nan")])))),
+     profile(lambda p: p.update(evidence=numbers(*NUMBERS * [float("nan")])))),
     ("cut evidence", SCORE, ("the profile is damaged", MAKE),
      profile(lambda p: p.update(evidence=p["evidence"][:-12]))),
     ("evidence that is no text", SCORE, ("the profile is damaged", MAKE), profile(lambda p: p.update(evidence=[1, 2]))),
     ("another shape", SCORE, ("the profile is damaged", MAKE), profile(lambda p: p.update(shape=[1, 3]))),
-    ("two users' evidence", SCORE, ("the profile is damaged", MAKE),
-     profile(lambda p: p.update(shape=[2, 4], weight=numbers(1, 1)))),
+    ("several sums", SCORE, ("the profile is damaged", "weights that no state of its kind has", MAKE),
+     profile(lambda p: p.update(kind="sum"))),
     ("clock NaN", SCORE, ("the profile is damaged", MAKE), profile(lambda p: p.update(clock=float("nan")))),
-    ("weight below 0", SCORE, ("the profile is damaged", MAKE), profile(lambda p: p.update(weight=numbers(-1)))),
+    ("weight below 0", SCORE, ("the profile is damaged", "weights that no state of its kind has", MAKE),
+     profile(lambda p: p.update(weight=numbers(*PROMPTS * [-1])))),
     ("half-life of another model", SCORE, ("half", "infer it again"), profile(lambda p: p.update(half_life=60.0))),
     ("another model's", SCORE.replace("profile.json", "other.json"),
      ("made by model", "not by this one", "infer it again from the choices")),
     ("another model's name", SCORE, ("made by model 0123", "infer it again from the choices"),
      profile(lambda p: p.update(encoder="0123"))),
-    ("another kind of state", SCORE, ("infer it again",), profile(lambda p: p.update(kind="rows"))),
+    ("another kind of state", SCORE, ("infer it again",),
+     profile(lambda p: p.update(kind="sum", shape=[1, 5], evidence=numbers(*5 * [1.0]), weight=numbers(1)))),
     ("fewer numbers than the model's", SCORE, ("infer it again",),
-     profile(lambda p: p.update(shape=[1, 2], evidence=numbers(1, 1)))),
+     profile(lambda p: p.update(shape=[1, 2], evidence=numbers(1, 1), weight=numbers(1)))),
     ("numbers too large", SCORE, ("damaged", "infer it again"),
-     profile(lambda p: p.update(evidence=numbers(*4 * [1e300], *4 * [0.0])))),
+     profile(lambda p: p.update(evidence=numbers(*PROMPTS * [1e300, 1e300, 1e300, 1e300, 0.0])))),
 )  # fmt: skip
 def test_profiles(case: Case, run: Run, work: Path, base: Path) -> None:
     refuses(case, run, work, base)

@@ -70,8 +70,12 @@ def test_flags(case: Case, run: Run, work: Path, base: Path) -> None:
     ("seed beyond 32 bits", PLAIN + " --set training.seed=99999999999", ("training.seed", "less than 4294967296")),
     ("threads 0", PLAIN + " --set training.threads=0", ("training.threads = 0", "greater than or equal to 1")),
     ("section a number", PLAIN + " --set reward=3", ("reward = 3", "valid dictionary")),
-    ("ELBO without doubt", PLAIN + " --set training.objective.kind=elbo --set reward.variational=false",
-     ("elbo needs reward.variational = true", "change one of them")),
+    ("ELBO without doubt", PLAIN + " --set training.objective.kind=elbo --set reward.encoder=additive"
+     " --set reward.variational=false", ("elbo needs reward.variational = true", "change one of them")),
+    ("ELBO of the default", PLAIN + " --set training.objective.kind=elbo",
+     ("elbo needs reward.variational = true and encoder additive or attention", "change one of them")),
+    ("default without doubt", PLAIN + " --set reward.variational=false",
+     ("encoder 'laplace' needs head 'bilinear', variational = true",)),
     ("ageing without times", PLAIN + " --set reward.half_life=60",
      ("84 of 84 rows", "no timestamp", "or leave half_life out")),
     ("unknown device", TRAIN + " --set training.device=teapot", ("device 'teapot' cannot be used", "use device=cpu")),
@@ -165,7 +169,7 @@ def unfinished(*then: Prepare) -> Prepare:
     return prepare
 
 
-CHECKPOINT = "out.partial/reward/checkpoint/"
+CHECKPOINT = "out.partial/pooled/checkpoint/"  # the control comes first: it is the base
 WEIGHTS = CHECKPOINT + "state.safetensors"
 DELETE = "delete the folder to start again"
 

@@ -94,12 +94,12 @@ loop.write_checkpoint = write_and_die
 
 def test_a_run_killed_twice_ends_with_the_same_weights(run: Run, work: Path, base: Path) -> None:
     command = ("train-reward", "data.jsonl", "--out", "m", "--embedder", "hash", *TINY)
-    # Two checkpoints per run: the first kill is half-way through the model, the second half-way through its control.
+    # Two checkpoints per run: the first kill is half-way through the control, the second half-way through the model.
     for count in (1, 2):
         assert tacit_process(*command, before=KILL_AT.format(count=count)).returncode == -9
         assert not (work / "m").exists()
         assert (work / "m.partial").is_dir()
-    assert (work / "m.partial" / "pooled" / "checkpoint").is_dir()
+    assert (work / "m.partial" / "reward" / "checkpoint").is_dir()
     assert run(*command)[0] == 0
     assert not (work / "m.partial").exists()
     for part in (".", "pooled"):
@@ -242,6 +242,21 @@ def test_what_people_read(run: Run, work: Path, base: Path) -> None:
     assert "[bold]p [31m" in out
     assert "a b 1" in out
     assert "\x1b" not in out
+
+
+def test_a_model_whose_states_are_sums(run: Run, work: Path) -> None:
+    """Its profiles do not grow with choices, and it can say how much a user told it."""
+    additive = (*TINY, "--set", "reward.encoder=additive")
+    assert run("train-reward", "data.jsonl", "--out", "m", "--embedder", "hash", *additive)[0] == 0
+    code, out, _ = run("infer", "m", "one.jsonl", "--out", "p.json", "--json")
+    assert code == 0
+    assert 0 < json.loads(out)["doubt"] < 1
+    assert json.loads(out)["information"] > 0
+    assert json.loads((work / "p.json").read_text())["kind"] == "sum"
+    assert len((work / "p.json").read_bytes()) < 1000
+    _, out, _ = run("infer", "m", "one.jsonl", "--out", "p.json")
+    assert "nats learnt" in out
+    assert run("score", "m", "--profile", "p.json", "items.jsonl")[0] == 0
 
 
 # embed

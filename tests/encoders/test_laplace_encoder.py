@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributions import MultivariateNormal, kl_divergence
 from torch.testing import assert_close
 
 from tacit.encoders import Encoder, LaplaceEncoder, LatentPosterior, MixturePosterior
@@ -66,6 +67,19 @@ def test_the_last_step_has_the_gradient_of_the_mode() -> None:
     assert torch.autograd.gradcheck(lambda r: encoder.posterior(r, torch.ones(1, 5, dtype=torch.float64)).mean, (rows,))
 
 
+@pytest.mark.parametrize(
+    ("gap", "against", "choices"), [(5.0, -10.0, 1), (2.0, -4.0, 5), (4.0, -4.0, 5), (3.0, -3.0, 5)]
+)
+def test_who_contradicts_the_population_is_heard(gap: float, against: float, choices: int) -> None:
+    """Undamped Newton steps never settle here: after an even number the user looks like a stranger."""
+    encoder = LaplaceEncoder(nn.Identity(), 1).double()
+    rows = torch.tensor([[[gap, against]] * choices], dtype=torch.float64)
+    found = encoder.posterior(rows, torch.ones(1, choices, dtype=torch.float64)).mean.item()
+    z = np.linspace(0, 10, 100_001)
+    exact = z[np.argmax(-choices * np.log1p(np.exp(-(against + gap * z))) - z**2 / 2)]
+    assert found == pytest.approx(exact, rel=0.25)
+
+
 def test_nobody_knows_a_user_without_choices() -> None:
     for components in (1, 4):
         encoder = laplace(3, 2, components=components).double()
@@ -101,3 +115,18 @@ def test_a_mixture_has_no_kl_divergence() -> None:
     assert isinstance(posterior, MixturePosterior)
     with pytest.raises(ConfigError, match="closed form"):
         posterior.kl(LatentPosterior(posterior.mean, posterior.scale))
+
+
+def test_one_component_tells_what_was_learnt() -> None:
+    """KL of Gaussians with full covariances, against torch.distributions."""
+    encoder = laplace(3, 2).double()
+    rows = torch.randn(4, 5, encoder.evidence_dim, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    posterior = encoder.posterior(rows, torch.ones(4, 5, dtype=torch.float64))
+    prior = encoder.posterior(rows[:, :0], torch.ones(4, 0, dtype=torch.float64))
+    given = [MultivariateNormal(q.means[:, 0], scale_tril=root(q.factors[:, 0])) for q in (posterior, prior)]
+    torch.testing.assert_close(posterior.kl(prior), kl_divergence(*given))
+    torch.testing.assert_close(prior.kl(prior), torch.zeros(4, dtype=torch.float64))
+
+
+def root(factor: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.cholesky(factor @ factor.mT)

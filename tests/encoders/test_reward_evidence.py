@@ -16,7 +16,7 @@ from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
 from tacit.testing import EncoderConformance
 
-CONFIG = RewardConfig(latent=3, evidence="reward", head_hidden=(8,), dropout=0.0)
+CONFIG = RewardConfig(encoder="additive", latent=3, evidence="reward", head_hidden=(8,), dropout=0.0)
 
 
 class TestRewardEvidence(EncoderConformance):
@@ -41,7 +41,7 @@ def test_one_choice_is_a_newton_step_of_its_log_likelihood() -> None:
 
 def test_saving_keeps_the_answers(tmp_path: Path) -> None:
     model = RewardModel(RewardNetwork(5, CONFIG).eval())
-    assert model.network.encoder.pair.net is model.network.head.net  # type: ignore[attr-defined, union-attr]
+    assert model.network.encoder.features is model.network.head.net  # type: ignore[attr-defined, union-attr]
     model.save(tmp_path / "model")
     loaded = RewardModel.load(tmp_path / "model")
     choices, items = ChoiceBatch.pairs(torch.randn(2, 4, 5), torch.randn(2, 4, 5)), torch.randn(6, 5)
@@ -50,6 +50,6 @@ def test_saving_keeps_the_answers(tmp_path: Path) -> None:
 
 
 def test_needs_a_bilinear_reward() -> None:
-    for other in ({"head": "mlp"}, {"encoder": "attention"}, {"encoder": "none"}):
+    for other in ({"encoder": "additive", "head": "mlp"}, {"encoder": "attention"}, {"encoder": "none"}):
         with pytest.raises(ValidationError, match="needs encoder 'additive' or 'laplace' and head 'bilinear'"):
             RewardConfig.model_validate({"evidence": "reward", **other})

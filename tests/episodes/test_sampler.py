@@ -1,6 +1,7 @@
 """Training episodes: disjoint by group, fresh, seeded, fair in k and in users, made of real choices."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def plenty(users: int, choices: int = 200) -> ChoiceIndex:
     )
 
 
-def wide(index: ChoiceIndex, **settings: int) -> EpisodeSampler:
+def wide(index: ChoiceIndex, **settings: Any) -> EpisodeSampler:
     return EpisodeSampler(index, torch.arange(2.0 * len(index)).unsqueeze(1), **settings)
 
 
@@ -200,3 +201,66 @@ def test_weights_are_carried() -> None:
     batch = wide(weighted, max_context=0, targets=20, seed=0).sample(torch.tensor([0]), 0).target
     real = batch.weight[0] > 0
     assert torch.equal(batch.weight[0][real], 1 + batch.vectors[0, real, 0, 0] / 2)
+
+
+# -- in time -----------------------------------------------------------------------------------------------------------
+
+
+def timed(users: int, choices: int, *, unknown: float = 0.0, seed: int = 0) -> ChoiceIndex:
+    """`plenty`, each choice at a whole second of the first twelve, so that some coincide, or at no known time."""
+    index, g = plenty(users, choices), torch.Generator().manual_seed(seed)
+    time = torch.randint(12, (len(index),), generator=g).double()
+    time[torch.rand(len(index), generator=g) < unknown] = torch.nan
+    return ChoiceIndex.build(index.user, index.items, index.rank, index.group, n_users=users, timestamp=time)
+
+
+def test_in_time_contexts_come_before_targets() -> None:
+    sampler = wide(timed(30, 20), max_context=6, targets=6, seed=0, in_time=True)
+    compared = 0
+    for step in range(30):
+        episode = sampler.sample(torch.arange(30), step)
+        assert episode.context.timestamp is not None
+        assert episode.target.timestamp is not None
+        latest = episode.context.timestamp.masked_fill(episode.context.weight == 0, -torch.inf).amax(1)
+        earliest = episode.target.timestamp.masked_fill(episode.target.weight == 0, torch.inf).amin(1)
+        assert bool((latest <= earliest).all())
+        compared += int((latest.isfinite() & earliest.isfinite()).sum())
+    assert compared > 400, "hardly an episode has both sides"
+
+
+def test_in_time_every_choice_is_drawn_on_both_sides() -> None:
+    """The cut falls everywhere: also the first choices are asked for, and also the last ones are known."""
+    index = timed(2, 20)
+    sampler = wide(index, max_context=6, targets=6, seed=0, in_time=True)
+    seen: dict[str, set[int]] = {"context": set(), "target": set()}
+    for step in range(600):
+        episode = sampler.sample(torch.arange(2), step)
+        for side in seen:
+            batch = getattr(episode, side)
+            row = batch.vectors[..., 0, 0].long() // 2
+            real = batch.weight > 0
+            assert torch.equal(batch.timestamp[real], index.timestamp[row[real]]), "a time of another choice"
+            seen[side] |= set(row[real].tolist())
+    assert len(seen["context"]) == len(seen["target"]) == 40
+
+
+def test_in_time_choices_without_a_time_are_left_out() -> None:
+    sampler = wide(timed(30, 20, unknown=0.4), max_context=6, targets=6, seed=0, in_time=True)
+    drawn = 0
+    for step in range(10):
+        episode = sampler.sample(torch.arange(30), step)
+        assert episode.timestamp is not None
+        real = episode.weight > 0
+        assert bool(episode.timestamp[real].isfinite().all())
+        drawn += int(real.sum())
+    assert drawn > 500
+    nobody = wide(timed(30, 20, unknown=1.0), max_context=6, targets=6, seed=0, in_time=True)
+    assert nobody.sample(torch.arange(30), 0).weight.sum() == 0
+
+
+def test_otherwise_times_change_nothing() -> None:
+    plain, users = wide(plenty(6), max_context=5, targets=5, seed=3).sample(torch.arange(6), 7), torch.arange(6)
+    for seed in (0, 1):
+        other = wide(timed(6, 200, unknown=0.2, seed=seed), max_context=5, targets=5, seed=3).sample(users, 7)
+        assert same(plain, other)
+        assert other.timestamp is None

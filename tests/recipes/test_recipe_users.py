@@ -42,8 +42,20 @@ def test_what_moved_is_among_the_users_own_items() -> None:
     assert sum(item["shift"] for item in moved) == pytest.approx(0, abs=1e-5)
 
 
+def test_doubt_and_what_was_learnt_are_reported_where_there_are_any() -> None:
+    for model in (untrained(), untrained(encoder="additive")):
+        user = infer_user(model, table("ann"))
+        assert user.doubt is not None
+        assert 0 < user.doubt < 1
+        assert user.information is not None
+        assert user.information > 0
+    user = infer_user(untrained(components=3), table("ann"))  # a mixture has no divergence in closed form
+    assert user.doubt is not None
+    assert user.information is None
+
+
 def test_a_deterministic_model_reports_no_doubt() -> None:
-    user = infer_user(untrained(variational=False), table("ann"))
+    user = infer_user(untrained(encoder="additive", variational=False), table("ann"))
     assert (user.doubt, user.information) == (None, None)
     assert user.moved[0]["doubt"] is None
 
@@ -81,7 +93,7 @@ def test_what_is_no_single_user_or_no_item_is_refused() -> None:
     with pytest.raises(ChoiceError, match="no items"):
         score_items(model, model.prior(), [])
     with pytest.raises(StateMismatchError, match="not by this one"):
-        score_items(untrained(variational=False), model.prior(), [("a", "x")])
+        score_items(untrained(encoder="additive"), model.prior(), [("a", "x")])
     with pytest.raises(ChoiceError, match=r"2 users \('ann', 'bob'\); name one"):
         infer_user(model, table("ann", "bob"))
     with pytest.raises(ChoiceError, match="no choice of user 'eve'; its users: 'ann', 'bob'"):

@@ -14,9 +14,9 @@ from tacit.training import TrainingConfig
 
 SMALL: dict[str, Any] = {
     "latent": 2,
+    "members": 1,
     "encoder_hidden": (32,),
     "head_hidden": (16,),
-    "evidence": "network",
     "dropout": 0.0,
 }
 SHORT: dict[str, Any] = {

@@ -14,7 +14,7 @@ from tacit.rewards.network import Standardizer
 from tacit.training import TrainingConfig
 
 TRAINING = TrainingConfig(steps=150, users_per_batch=16, max_context=8, targets=8, threads=1, device="cpu")
-CONFIG = RewardConfig(encoder="laplace", latent=2, head_hidden=(16,), dropout=0.1, base=True)
+CONFIG = RewardConfig(encoder="laplace", latent=2, members=1, head_hidden=(16,), dropout=0.1, base=True)
 
 
 def opposed(seed: int, users: int) -> tuple[ChoiceIndex, Tensor]:
@@ -68,6 +68,27 @@ def test_a_base_of_another_shape_is_refused(fitted: tuple[RewardModel, RewardMod
     (train, _), (validation, _) = opposed(1, 60), opposed(2, 20)
     with pytest.raises(ConfigError, match="no bilinear BTL"):
         fit_reward(train, vectors, validation=validation, config=CONFIG, training=TRAINING, pooled=model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "base"),
+    [
+        ({}, True),
+        ({"encoder": "laplace"}, True),
+        ({"encoder": "laplace", "base": False}, False),
+        ({"encoder": "additive"}, False),
+        ({"encoder": "additive", "base": True}, True),
+        ({"encoder": "attention"}, False),
+        ({"encoder": "none"}, False),
+    ],
+    ids=str,
+)
+def test_a_base_is_the_default_of_the_laplace_encoder(settings: dict[str, object], base: bool) -> None:
+    config = RewardConfig.model_validate(settings)
+    assert config.base is base
+    assert RewardConfig.model_validate(config.model_dump()) == config
+    assert config.encoder == settings.get("encoder", "laplace")
+    assert not config.pooled().base
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from reward_problems import Problem, accuracy, batch_of, problem, short, small
 
 from tacit.choices import ChoiceIndex
 from tacit.errors import ChoiceError, ConfigError
-from tacit.rewards import RewardModel, fit_reward
+from tacit.rewards import RewardConfig, RewardModel, fit_reward
 from tacit.rewards.network import RewardNetwork
 from tacit.training import ObjectiveConfig
 
 DIFFER = problem()
+NETWORK = small(encoder="additive", evidence="network")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,15 @@ def pooled() -> RewardModel:
 
 @pytest.mark.parametrize(
     "config",
-    [{}, {"variational": False}, {"head": "mlp"}, {"encoder": "attention"}, {"refine": True}],
+    [
+        {},
+        {"encoder": "additive", "base": True},
+        {"encoder": "additive", "evidence": "network"},
+        {"encoder": "additive", "evidence": "network", "variational": False},
+        {"encoder": "additive", "head": "mlp"},
+        {"encoder": "additive", "evidence": "network", "refine": True},
+        {"encoder": "attention"},
+    ],
     ids=lambda config: "-".join(map(str, config.values())) or "default",
 )
 def test_personalisation_fires_where_users_differ(
@@ -42,7 +51,7 @@ def test_personalisation_fires_where_users_differ(
 
 
 def test_the_elbo_learns_too() -> None:
-    model = fit_reward(**DIFFER.settings(), config=small(), training=short(objective={"kind": "elbo"}, steps=200))
+    model = fit_reward(**DIFFER.settings(), config=NETWORK, training=short(objective={"kind": "elbo"}, steps=200))
     assert accuracy(model, DIFFER, 5) > accuracy(model, DIFFER, 0) + 0.1
 
 
@@ -95,7 +104,7 @@ def test_same_seed_same_model_other_seed_other_model() -> None:
 
 def test_the_global_random_state_is_left_alone() -> None:
     before = torch.random.get_rng_state()
-    fit_reward(**DIFFER.settings(), config=small(dropout=0.2, head="mlp"), training=short(steps=3))
+    fit_reward(**DIFFER.settings(), config=small(dropout=0.2), training=short(steps=3))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -216,7 +225,10 @@ def test_a_pooled_model_with_an_mlp_head_is_the_same_for_everybody() -> None:
     torch.testing.assert_close(scores[0], scores[1])
 
 
-def test_the_elbo_of_a_deterministic_encoder_is_refused() -> None:
+@pytest.mark.parametrize(
+    "config", [small(encoder="additive", variational=False), small()], ids=["deterministic", "mixture posterior"]
+)
+def test_the_elbo_needs_a_gaussian_with_doubt(config: RewardConfig) -> None:
     objective = ObjectiveConfig(kind="elbo")
     with pytest.raises(ConfigError, match="needs an encoder with doubt"):
-        fit_reward(**DIFFER.settings(), config=small(variational=False), training=short(objective=objective))
+        fit_reward(**DIFFER.settings(), config=config, training=short(objective=objective))

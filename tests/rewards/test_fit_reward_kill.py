@@ -1,4 +1,7 @@
-"""kill -9 in the middle of training, then the same command again: the weights of a run that was never interrupted."""
+"""kill -9 in the middle of training, then the same command again: the weights of a run that was never interrupted.
+
+Both runs of a model on a pooled base are killed: the base's own, and then the personal one on top of it.
+"""
 
 import json
 import signal
@@ -21,7 +24,7 @@ from reward_problems import problem, short, small
 from tacit.rewards import fit_reward
 
 def on_event(event):
-    if event["event"] == "step" and event["step"] == 17:
+    if event["event"] == "step" and event["name"] == sys.argv[3] and event["step"] == 17:
         os.kill(os.getpid(), signal.SIGKILL)
 
 fit_reward(**problem(users=24).settings(), config=small(dropout=0.1), training=short(steps=30, validate_every=5),
@@ -29,11 +32,12 @@ fit_reward(**problem(users=24).settings(), config=small(dropout=0.1), training=s
 """
 
 
-def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", ["base", "reward"])
+def test_a_killed_run_resumes_bit_for_bit(run: str, tmp_path: Path) -> None:
     settings = problem(users=24).settings() | {"config": small(dropout=0.1)}
     training = short(steps=30, validate_every=5)
     whole = fit_reward(**settings, training=training, folder=tmp_path / "whole")
-    killed = subprocess.run([sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(tmp_path / "killed")])
+    killed = subprocess.run([sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(tmp_path / "killed"), run])
     assert killed.returncode == -signal.SIGKILL
 
     with pytest.raises(ModelFormatError, match="other data or settings"):
@@ -42,15 +46,17 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match="other data or settings"):
         fit_reward(**other, training=training, folder=tmp_path / "killed")
 
-    steps: list[int] = []
+    steps: dict[str, list[int]] = {"base": [], "reward": []}
     resumed = fit_reward(
         **settings, training=training, folder=tmp_path / "killed",
-        on_event=lambda e: steps.append(e["step"]) if e["event"] == "step" else None,
+        on_event=lambda e: steps[e["name"]].append(e["step"]) if e["event"] == "step" else None,
     )  # fmt: skip
-    assert steps == list(range(16, 31))
+    late, all_of_them = list(range(16, 31)), list(range(1, 31))
+    assert steps == ({"base": late, "reward": all_of_them} if run == "base" else {"base": [], "reward": late})
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
     assert resumed.temperature == whole.temperature
     assert {**resumed.notes, "seconds": 0} == {**whole.notes, "seconds": 0}
-    lines = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [5, 10, 15, 20, 25, 30]
+    for place, name in ((tmp_path / "killed", "reward"), (tmp_path / "killed" / "base", "base")):
+        lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+        assert [(line["name"], line["step"]) for line in lines] == [(name, step) for step in (5, 10, 15, 20, 25, 30)]

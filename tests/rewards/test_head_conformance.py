@@ -39,8 +39,27 @@ class _Deaf(RewardHead):
         super().__init__()
         self.item, self.user = torch.nn.Linear(dim, 1), torch.nn.Linear(latent, 1)
 
-    def forward(self, items: Tensor, z: Tensor) -> Tensor:
-        return self.item(items).squeeze(-1) + self.user(z)
+    def read(self, items: Tensor) -> Tensor:
+        return self.item(items)
+
+    def combine(self, features: Tensor, z: Tensor) -> Tensor:
+        return features.squeeze(-1) + self.user(z)
+
+
+class _Comparing(BilinearHead):
+    """Reads items against the others beside them."""
+
+    def read(self, items: Tensor) -> Tensor:
+        return super().read(items - items.mean(-2, keepdim=True))
+
+
+def test_the_suite_finds_a_head_that_reads_items_together() -> None:
+    class Suite(HeadConformance):
+        def make(self, dim: int, latent: int) -> RewardHead:
+            return _Comparing(dim, latent)
+
+    with pytest.raises(AssertionError, match="not close"):
+        Suite().test_reading_looks_at_each_item_alone()
 
 
 def test_the_suite_finds_a_head_that_ignores_the_user() -> None:

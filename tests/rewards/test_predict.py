@@ -166,8 +166,11 @@ def test_samples_are_antithetic() -> None:
     class Plain(RewardHead):
         linear = True
 
-        def forward(self, items: Tensor, z: Tensor) -> Tensor:
-            return z @ items[:, :LATENT].T
+        def read(self, items: Tensor) -> Tensor:
+            return items[:, :LATENT]
+
+        def combine(self, features: Tensor, z: Tensor) -> Tensor:
+            return z @ features.T
 
     posterior, a, b = situation(4)
     centred = LatentPosterior(torch.zeros_like(posterior.mean), posterior.scale)

@@ -31,7 +31,15 @@ def choices(users: int = 2, count: int = 5, *, seed: int = 0, start: float = 0.0
     return replace(batch, timestamp=time, keys=keys, weight=weight)
 
 
-@pytest.mark.parametrize("config", [{}, {"refine": True}, {"encoder": "attention"}], ids=str)
+ENCODERS = {
+    "default": {},
+    "additive": {"encoder": "additive"},
+    "network": {"encoder": "additive", "evidence": "network", "refine": True},
+    "attention": {"encoder": "attention"},
+}
+
+
+@pytest.mark.parametrize("config", ENCODERS.values(), ids=ENCODERS)
 @settings(max_examples=15)
 @given(
     order=st.permutations(range(4)), gone=st.sets(st.integers(0, 3), max_size=3), half_life=st.sampled_from([None, 3.0])
@@ -57,9 +65,10 @@ def test_states_equal_a_rebuild_from_the_choices(
     torch.testing.assert_close(mine.scale, fresh.scale, rtol=1e-9, atol=1e-9)
 
 
-def test_many_users_at_once_are_each_alone_bit_for_bit() -> None:
+@pytest.mark.parametrize("config", ENCODERS.values(), ids=ENCODERS)
+def test_many_users_at_once_are_each_alone_bit_for_bit(config: dict) -> None:
     """More choices than one forward pass takes."""
-    model = small_model(DIM, 0)
+    model = small_model(DIM, 0, **config)
     batch = choices(users=300, count=6)
     together = model.infer(batch)
     for user in (0, 137, 299):
@@ -67,11 +76,13 @@ def test_many_users_at_once_are_each_alone_bit_for_bit() -> None:
         torch.testing.assert_close(alone.rows, together.rows[[user]], rtol=1e-12, atol=1e-12)
 
 
-def test_a_profile_of_the_default_size_is_under_a_kilobyte() -> None:
-    model = small_model(DIM, 0, latent=16)
+@pytest.mark.parametrize(("config", "below"), [({"encoder": "additive"}, 1000), ({"members": 1}, 5000)], ids=str)
+def test_how_long_a_profile_is(config: dict, below: int) -> None:
+    """A sum of any number of choices is under a kilobyte; kept choices are latent + 1 numbers each."""
+    model = small_model(DIM, 0, latent=16, **config)
     state = model.infer(choices(users=1, count=20, start=1.7e9))
     text = state.to_json()
-    assert len(text.encode()) < 1000
+    assert len(text.encode()) < below
     back = UserStates.from_json(text)
     items = torch.randn(5, DIM, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.score(back, items), model.score(state, items))
@@ -87,18 +98,19 @@ def test_item_vectors_of_another_size_are_refused() -> None:
             use(state, torch.zeros(3, 7))
 
 
-def test_what_makes_a_state_foreign() -> None:
-    """Other weights, other standardisation, another embedder; not another head, which evidence does not pass."""
-    model = small_model(DIM, 0, evidence="network")
+@pytest.mark.parametrize("config", ENCODERS.values(), ids=ENCODERS)
+def test_what_makes_a_state_foreign(config: dict) -> None:
+    """Other weights, other standardisation, another embedder; another head only where evidence comes from it."""
+    model = small_model(DIM, 0, **config)
     state = model.infer(choices())
-    other_scale, other_head = (small_model(DIM, 0, evidence="network") for _ in range(2))
+    other_scale, other_head = (small_model(DIM, 0, **config) for _ in range(2))
     with torch.no_grad():
         other_scale.network.standardizer.mean += 1
         for parameter in other_head.network.head.parameters():
             parameter += 1
     embedder = EmbedderReference({"name": "hash"}, "abc")
     foreign = [
-        small_model(DIM, 1),
+        small_model(DIM, 1, **config),
         RewardModel(other_scale.network),
         RewardModel(model.network, embedder=embedder),
         RewardModel(model.network, embedder=replace(embedder, fingerprint="abd")),
@@ -108,12 +120,13 @@ def test_what_makes_a_state_foreign() -> None:
     for stranger in foreign:
         with pytest.raises(StateMismatchError, match="infer it again"):
             stranger.posterior(state)
-    assert RewardModel(other_head.network).fingerprint == model.fingerprint
+    same = RewardModel(other_head.network).fingerprint == model.fingerprint
+    assert same != model.network.config.reads_reward
 
 
 def test_an_altered_state_with_the_right_name_is_refused() -> None:
-    """A profile whose numbers were cut, but whose fingerprint was kept."""
-    model = small_model(DIM, 0)
+    """A profile whose numbers were cut, or that became one of the other kind, but whose fingerprint was kept."""
+    model = small_model(DIM, 0, encoder="additive")
     raw = json.loads(model.infer(choices(users=1)).to_json())
     raw["shape"], raw["evidence"] = [1, 2], UserStates.prior(1, 2, additive=True, fingerprint="").to_json()
     raw["evidence"] = json.loads(raw["evidence"])["evidence"]
@@ -122,10 +135,18 @@ def test_an_altered_state_with_the_right_name_is_refused() -> None:
     rows = json.loads(model.infer(choices(users=1)).to_json()) | {"kind": "rows"}
     with pytest.raises(StateMismatchError):
         model.score(UserStates.from_json(json.dumps(rows)), torch.zeros(1, DIM))
+    model = small_model(DIM, 0)
+    raw = json.loads(model.infer(choices(users=1)).to_json())
+    total = json.loads(UserStates.prior(1, 4, additive=True, fingerprint="").to_json())
+    for name in ("kind", "shape", "evidence", "weight"):
+        raw[name] = total[name]
+    with pytest.raises(StateMismatchError):
+        model.score(UserStates.from_json(json.dumps(raw)), torch.zeros(1, DIM))
 
 
-def test_a_half_life_fades_old_choices() -> None:
-    model = small_model(DIM, 0, half_life=10.0)
+@pytest.mark.parametrize("config", ENCODERS.values(), ids=ENCODERS)
+def test_a_half_life_fades_old_choices(config: dict) -> None:
+    model = small_model(DIM, 0, half_life=10.0, **config)
     state = model.infer(choices())
     later, prior = state.age(1e6), model.prior(2)
     items = torch.randn(6, DIM, generator=torch.Generator().manual_seed(0))
@@ -143,17 +164,17 @@ def test_explained_shifts_are_moves_of_the_centred_reward() -> None:
             assert row["shift"] == pytest.approx(moved[user, row["index"]].item(), abs=1e-5)
 
 
-def test_doubt_of_an_explanation_is_the_posterior_spread() -> None:
+@pytest.mark.parametrize("encoder", ["additive", "laplace"])
+def test_doubt_of_an_explanation_is_the_posterior_spread(encoder: str) -> None:
     """Against the exact spread of a bilinear head; 64 draws are good to some 10 %."""
-    model = small_model(DIM, 0)
+    model = small_model(DIM, 0, encoder=encoder)
     state, items = model.infer(choices()), torch.randn(6, DIM, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         f, _ = model.network.head.features(model.network.standardizer(items))
-        f = f - f.mean(0)
-        exact = (f.square() @ model.posterior(state).scale.square().T).sqrt()
+        ((_, _, variance),) = model.posterior(state).along(f - f.mean(0))
     for user, report in enumerate(model.explain(state, items)):
         for row in report["items"]:
-            assert row["doubt"] == pytest.approx(exact[row["index"], user].item(), rel=0.4)
+            assert row["doubt"] == pytest.approx(variance[user, row["index"]].sqrt().item(), rel=0.4)
 
 
 def test_a_protocol_model_need_not_inherit() -> None:

@@ -1,4 +1,4 @@
-"""`RewardModel` under the suite of preference models: heads x doubt, ties, ageing off, attention, pooled."""
+"""`RewardModel` under the suite of preference models: encoders x heads x doubt, ties, ageing off, pooled."""
 
 import torch
 
@@ -19,24 +19,34 @@ def small_model(dim: int, seed: int, **config: object) -> RewardModel:
     return RewardModel(network.eval(), temperature=1.3)
 
 
-class TestBilinearVariational(SavedModelConformance):
+class TestDefault(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, head="bilinear")
+        return small_model(self.dim, seed)
 
 
-class TestNetworkEvidence(SavedModelConformance):
+class TestLaplaceWithoutABase(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, evidence="network")
-
-
-class TestLaplace(SavedModelConformance):
-    def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="laplace")
+        return small_model(self.dim, seed, encoder="laplace", base=False)
 
 
 class TestLaplaceOnABaseWithLearntPrior(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
         return small_model(self.dim, seed, encoder="laplace", base=True, components=3)
+
+
+class TestBilinearVariational(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, encoder="additive", head="bilinear")
+
+
+class TestAdditiveOnABase(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, encoder="additive", base=True)
+
+
+class TestNetworkEvidence(SavedModelConformance):
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, encoder="additive", evidence="network")
 
 
 class TestPrincipalComponents(SavedModelConformance):
@@ -46,43 +56,50 @@ class TestPrincipalComponents(SavedModelConformance):
 
 class TestBilinearDeterministic(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, head="bilinear", variational=False)
+        return small_model(self.dim, seed, encoder="additive", head="bilinear", variational=False)
 
 
 class TestMLPVariational(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, head="mlp")
+        return small_model(self.dim, seed, encoder="additive", head="mlp")
 
 
 class TestMLPDeterministic(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, head="mlp", variational=False)
+        return small_model(self.dim, seed, encoder="additive", head="mlp", variational=False)
 
 
-class TestTiesBilinearVariational(SavedModelConformance):
+class TestTies(SavedModelConformance):
     ties = True
 
     def make(self, seed: int) -> RewardModel:
         return small_model(self.dim, seed, ties=True)
 
 
+class TestTiesBilinearVariational(SavedModelConformance):
+    ties = True
+
+    def make(self, seed: int) -> RewardModel:
+        return small_model(self.dim, seed, encoder="additive", ties=True)
+
+
 class TestTiesMLPVariational(SavedModelConformance):
     ties = True
 
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, ties=True, head="mlp")
+        return small_model(self.dim, seed, encoder="additive", ties=True, head="mlp")
 
 
 class TestTiesDeterministic(SavedModelConformance):
     ties = True
 
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, ties=True, variational=False)
+        return small_model(self.dim, seed, encoder="additive", ties=True, variational=False)
 
 
 class TestRefined(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, refine=True)
+        return small_model(self.dim, seed, encoder="additive", refine=True)
 
 
 class TestAttention(SavedModelConformance):

@@ -107,7 +107,7 @@ def episode(users: list[float], weight: list[list[float]] | None = None) -> Epis
     target = ChoiceBatch.pairs(numbers[:, :, 0].expand(-1, 2, 1), numbers[:, :, 0].expand(-1, 2, 1))
     if weight is not None:
         target = ChoiceBatch(target.vectors, target.rank, torch.tensor(weight))
-    return Episode(context, target)
+    return Episode.of(context, target)
 
 
 def test_swapping_users_costs_what_they_differ() -> None:

@@ -1,12 +1,15 @@
 """What personalising buys on one honest split, and the pooling of several splits by user.
 
 A trial trains the personalised and the pooled model on the training users of a task, stops and calibrates both on its
-validation users, and asks its test users once. In several trials the same person may be a test user more than once:
+validation users, and asks its test users once. Both are trained on item vectors as they are and on their principal
+components (steadier where items are few), and of each model the one that predicts validation users better is asked. In
+several trials the same person may be a test user more than once:
 such a person's accuracies are averaged first, so that everybody counts once and intervals are over people.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +29,7 @@ from tacit.training.loop import Event
 __all__ = ["METHODS", "Measured", "Trial", "measure", "pool"]
 
 METHODS = ("model", "pooled", "shuffled_user")
+COMPONENTS = 32
 
 
 @dataclass(frozen=True)
@@ -102,22 +106,34 @@ def measure(
     Raises:
         ChoiceError: too few users or choices to train on or to ask.
     """
-    training = (training or TrainingConfig()).model_copy(update={"seed": mix(seed, 401) % 2**32})
-    fitted = {}
-    for name, fit in (("reward", fit_reward), ("pooled", fit_pooled)):
-        fitted[name] = fit(
-            task.train.index,
-            task.vectors,
-            validation=task.validation.index,
-            target_groups=task.validation.targets,
-            config=config,
-            training=training,
-            name=f"{name}{label}",
-            on_event=on_event,
-        )
+    config = config or RewardConfig()
+    given: dict[str, Any] = {
+        "validation": task.validation.index,
+        "target_groups": task.validation.targets,
+        "training": (training or TrainingConfig()).model_copy(update={"seed": mix(seed, 401) % 2**32}),
+        "on_event": on_event,
+    }
+    personal: list[RewardModel] = []
+    pooled: list[RewardModel] = []
+    for view in _views(task, config):
+        seen = config.model_copy(update={"principal": view})
+        what = label if view is None else f"{label}, {view} components"
+        pooled.append(fit_pooled(task.train.index, task.vectors, config=seen, name=f"pooled{what}", **given))
+        base = {"pooled": pooled[-1]} if seen.base else {}
+        personal.append(fit_reward(task.train.index, task.vectors, config=seen, name=f"reward{what}", **base, **given))
+    model, everybody = (min(models, key=lambda m: m.notes["validation_nll"]) for models in (personal, pooled))
     episodes = evaluation_episodes(task.test.index, max_k=max(ks), target_groups=task.test.targets, seed=seed)
-    found = predict(fitted["reward"], episodes, task.vectors, sorted(set(ks)), pooled=fitted["pooled"], seed=seed)
-    return Trial(task, fitted["reward"], found)
+    found = predict(model, episodes, task.vectors, sorted(set(ks)), pooled=everybody, seed=seed)
+    return Trial(task, model, found)
+
+
+def _views(task: Task, config: RewardConfig) -> list[int | None]:
+    """Numbers of principal components to try; None is all of an item's vector."""
+    index = task.train.index
+    items = len(index.items[index.rank >= 0].unique())
+    if config.principal is not None or min(items, task.vectors.shape[1]) <= COMPONENTS:
+        return [config.principal]
+    return [None, COMPONENTS]
 
 
 def pool(trials: Sequence[Predictions], people: Sequence[Tensor], n_people: int) -> Measured:

@@ -37,15 +37,14 @@ class MeanVarianceHead(RewardHead):
         self.net = mlp([dim, *hidden, 2], dropout=dropout)
         self.register_buffer("unit", torch.ones(()))
 
-    def distribution(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """M and s, each Float[... items] for items Float[... items dim]."""
+    def read(self, items: Tensor) -> Tensor:
+        """[m, s]: Float[... 2]."""
         mean, raw = self.net(items).unbind(-1)
-        return mean / self.unit, raw.clamp(-8, 8).exp() / self.unit
+        return torch.stack([mean / self.unit, raw.clamp(-8, 8).exp() / self.unit], dim=-1)
 
-    def forward(self, items: Tensor, z: Tensor) -> Tensor:
+    def combine(self, features: Tensor, z: Tensor) -> Tensor:
         """The mean, whoever asks: Float[... users items]."""
-        mean, _ = self.distribution(items)
-        return mean.expand(*z.shape[:-1], items.shape[-2])
+        return features[..., 0].expand(*z.shape[:-1], features.shape[-2])
 
 
 class MeanVarianceNetwork(RewardNetwork):
@@ -60,11 +59,11 @@ class MeanVarianceNetwork(RewardNetwork):
         super().__init__(dim, config)
         self.head = MeanVarianceHead(self.standardizer.width, hidden=config.head_hidden, dropout=config.dropout)
 
-    def log_prob(self, choices: ChoiceBatch, z: Tensor) -> Tensor:
+    def log_prob_of(self, read: ChoiceBatch, z: Tensor) -> Tensor:
         """Log p of strict pairs: Float[samples users choices]."""
-        if choices.vectors.shape[2] != 2:
+        if read.vectors.shape[2] != 2:
             raise ChoiceError("DPL is a model of pairs; leave out rankings, or use the pooled BTL")
-        mean, scale = self.head.distribution(choices.vectors)
+        mean, scale = read.vectors.unbind(-1)
         value = mean_variance.log_prob(mean[..., 0], scale[..., 0], mean[..., 1], scale[..., 1], link=self.link)
         return value.expand(z.shape[0], *value.shape)
 
@@ -72,13 +71,13 @@ class MeanVarianceNetwork(RewardNetwork):
         self, posterior: LatentPosterior, a: Tensor, b: Tensor, *, temperature: float | Tensor = 1.0
     ) -> Tensor:
         """P(a preferred to b): Float[users pairs], the same for every user; both spreads grow with the temperature."""
-        (ma, sa), (mb, sb) = self.head.distribution(a), self.head.distribution(b)
+        (ma, sa), (mb, sb) = self.head.read(a).unbind(-1), self.head.read(b).unbind(-1)
         p = mean_variance.log_prob(ma, temperature * sa, mb, temperature * sb, link=self.link).exp()
         return p.broadcast_to(torch.broadcast_shapes(p.shape, (posterior.mean.shape[0], a.shape[-2])))
 
     def settle(self, items: Tensor) -> None:
         """Fix the common scale: mean s = 1 over the training items."""
-        self.head.unit.mul_(self.head.distribution(items)[1].mean())
+        self.head.unit.mul_(self.head.read(items)[..., 1].mean())
 
 
 class PublishedMeanVarianceNetwork(MeanVarianceNetwork):

@@ -37,7 +37,7 @@ from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.objectives.reward import nll
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 
@@ -112,16 +112,19 @@ class GPONetwork(AdaptiveNetwork):
 
     def rewards(self, fitted: Fitted, items: Tensor) -> Tensor:
         """Reward of each item given the context, whatever else is scored: Float[users items]."""
+        return self._read(fitted, self.embed_item(items).expand(len(fitted["rows"]), -1, -1))
+
+    def _read(self, fitted: Fitted, tokens: Tensor) -> Tensor:
+        """Rewards Float[users items] of embedded items Float[users items width]."""
         rows, log_weight = fitted["rows"], fitted["log_weight"]
-        tokens = self.embed_item(items).expand(len(rows), -1, -1)
         for layer, block in enumerate(self.blocks):
             tokens = block(tokens, rows[:, layer], log_weight)
         return self.read(tokens).squeeze(-1)
 
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """Negative log-likelihood of the targets given the context."""
-        pairs = pairs_of(episode.target)
-        rewards = self.rewards(self.posterior(episode.context), torch.cat([pairs.winner, pairs.loser], dim=1))
+        pairs = pairs_of(episode.through(self.embed_item).target)
+        rewards = self._read(self.posterior(episode.context), torch.cat([pairs.winner, pairs.loser], dim=1))
         winner, loser = rewards.chunk(2, dim=1)
         return nll(functional.logsigmoid(winner - loser).unsqueeze(0), pairs.weight)
 

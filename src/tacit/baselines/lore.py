@@ -30,7 +30,7 @@ from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
 from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.pairs import Pairs, episode_pairs
 from tacit.choices.index import ChoiceIndex
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 
 __all__ = ["LoRe", "LoReConfig", "LoReNetwork", "fit_lore", "mixture_gradient", "mixture_rewards", "random_basis"]
@@ -98,9 +98,9 @@ class LoReNetwork(AdaptiveNetwork):
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """-log sigmoid of all pairs of the episode under the users' own rows: mean per user, then over users."""
         assert episode.users is not None
-        pairs = episode_pairs(episode)
+        pairs = episode_pairs(episode.through(lambda items: items @ self.basis.mT))
         mixture = self.mixtures(episode.users)
-        log_p = logsigmoid(mixture_rewards(self.basis, mixture, pairs.difference))
+        log_p = logsigmoid((pairs.difference @ mixture.unsqueeze(-1)).squeeze(-1))
         total = pairs.weight.sum(-1)
         return -((log_p * pairs.weight).sum(-1) / total.clamp(min=1e-6)).sum() / (total > 0).sum().clamp(min=1)
 

@@ -32,7 +32,7 @@ from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
 from tacit.baselines.pairs import Pairs, episode_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
 from tacit.rewards.config import Widths
 from tacit.rewards.explain import centred
@@ -70,23 +70,19 @@ class MixtureNetwork(AdaptiveNetwork):
         self.net = mlp([dim, *config.hidden, config.groups], dropout=config.dropout)
         self.log_share = nn.Parameter(torch.zeros(config.groups))
 
-    def log_likelihood(self, pairs: Pairs) -> Tensor:
-        """Log prod_j p_g(pair_j): Float64[users groups]; float32 sums would depend on the order of choices."""
-        gap = self.net(pairs.winner) - self.net(pairs.loser)
-        return (pairs.weight.unsqueeze(-1) * logsigmoid(gap)).double().sum(1)
-
-    def log_joint(self, pairs: Pairs) -> Tensor:
-        """Log pi_g prod_j p_g(pair_j): Float64[users groups]."""
-        return self.log_share.double().log_softmax(0) + self.log_likelihood(pairs)
+    def log_joint(self, rewards: Pairs) -> Tensor:
+        """Log pi_g prod_j p_g(pair_j), Float64[users groups], of pairs of group rewards."""
+        return self.log_share.double().log_softmax(0) + log_likelihood(rewards)
 
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """-log p of all choices of the episode, per choice; its gradient is EM's."""
-        pairs = episode_pairs(episode)
-        return _per_choice(self.log_joint(pairs).logsumexp(-1), pairs)
+        rewards = episode_pairs(episode.through(self.net))
+        return _per_choice(self.log_joint(rewards).logsumexp(-1), rewards)
 
     def adapt(self, pairs: Pairs) -> Fitted:
         """`share`, Float[users groups]: the posterior over groups."""
-        return {"share": self.log_joint(pairs).softmax(-1).float()}
+        rewards = Pairs(self.net(pairs.winner), self.net(pairs.loser), pairs.weight)
+        return {"share": self.log_joint(rewards).softmax(-1).float()}
 
     def rewards(self, fitted: Fitted, items: Tensor) -> Tensor:
         """Posterior mean of the groups' rewards: Float[users items]."""
@@ -117,8 +113,13 @@ class KnownMixtureNetwork(MixtureNetwork):
         assert self.labels is not None, "set by the fit"
         assert episode.users is not None, "the sampler says who"
         label = self.labels.to(episode.users.device)[episode.users].unsqueeze(1)
-        pairs = episode_pairs(episode)
-        return _per_choice(self.log_likelihood(pairs).gather(1, label), pairs)
+        rewards = episode_pairs(episode.through(self.net))
+        return _per_choice(log_likelihood(rewards).gather(1, label), rewards)
+
+
+def log_likelihood(rewards: Pairs) -> Tensor:
+    """Log prod_j p_g(pair_j): Float64[users groups]; float32 sums would depend on the order of choices."""
+    return (rewards.weight.unsqueeze(-1) * logsigmoid(rewards.difference)).double().sum(1)
 
 
 class GroupMixture(AdaptiveModel):

@@ -35,7 +35,7 @@ from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.lore import mixture_gradient, mixture_rewards, random_basis
 from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.choices.index import ChoiceIndex
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 
 __all__ = ["MRM", "PUBLISHED_INNER", "MRMConfig", "MRMNetwork", "fit_mrm", "robust_objective"]

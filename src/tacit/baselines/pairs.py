@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 
 __all__ = ["Pairs", "TrainingPairs", "episode_pairs", "pairs_of", "training_pairs"]
 

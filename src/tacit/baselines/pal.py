@@ -36,7 +36,7 @@ from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.pairs import Pairs, episode_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
 from tacit.objectives.reward import nll
 from tacit.training.config import ObjectiveConfig, TrainingConfig
@@ -82,16 +82,14 @@ class PALNetwork(AdaptiveNetwork):
 
     def rewards(self, fitted: Fitted, items: Tensor) -> Tensor:
         """exp(t) cos(a, f(y)): Float[users items]."""
-        ideal = functional.normalize(fitted["mixture"] @ self.prototypes, dim=-1)
-        return self.log_scale.exp() * (self._directions(items) @ ideal.unsqueeze(-1)).squeeze(-1)
+        return self._along(fitted["mixture"], self._directions(items))
 
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """Cross-entropy of the training users' choices, context and target alike, under their own rows."""
         if episode.users is None:
             raise ChoiceError("PAL keeps a row per training user; give episodes that say whose they are")
-        pairs = episode_pairs(episode)
-        fitted = {"mixture": self.table[episode.users].softmax(-1)}
-        gap = self.rewards(fitted, pairs.winner) - self.rewards(fitted, pairs.loser)
+        pairs = episode_pairs(episode.through(self._directions))
+        gap = self._along(self.table[episode.users].softmax(-1), pairs.difference)
         return nll(functional.logsigmoid(gap).unsqueeze(0), pairs.weight)
 
     def adapt(self, pairs: Pairs) -> Fitted:
@@ -116,6 +114,11 @@ class PALNetwork(AdaptiveNetwork):
                 w.grad = gradient
                 optimizer.step()
         return {"mixture": w.detach().softmax(-1).to(self.prototypes.dtype)}
+
+    def _along(self, mixture: Tensor, directions: Tensor) -> Tensor:
+        """How far directions Float[(users) items width] go towards the ideal points: Float[users items]."""
+        ideal = functional.normalize(mixture @ self.prototypes, dim=-1)
+        return self.log_scale.exp() * (directions @ ideal.unsqueeze(-1)).squeeze(-1)
 
     def _directions(self, items: Tensor) -> Tensor:
         """f(y) on the unit sphere: Float[... items width]."""

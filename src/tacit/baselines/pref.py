@@ -35,7 +35,7 @@ from torch.nn.functional import logsigmoid
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
 from tacit.baselines.pairs import Pairs, episode_pairs, training_pairs
 from tacit.choices.index import ChoiceIndex
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.rewards.calibration import fit_temperature
 from tacit.rewards.fitting import FitData, fit_data, fit_network, seeded_modules
 from tacit.training.config import ObjectiveConfig, TrainingConfig
@@ -95,8 +95,8 @@ class PReFNetwork(AdaptiveNetwork):
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """-log p of all pairs of the episode under the users' own rows, per pair, and the penalty on both factors."""
         assert episode.users is not None
-        pairs, u = episode_pairs(episode), self.table[episode.users]
-        gaps, total = pairs.difference @ self.features.mT, pairs.weight.sum().clamp(min=1)
+        pairs, u = episode_pairs(episode.through(lambda items: items @ self.features.mT)), self.table[episode.users]
+        gaps, total = pairs.difference, pairs.weight.sum().clamp(min=1)
         log_p = (logsigmoid(_combined(gaps, u)) * pairs.weight).sum() / total
         size = u.square().sum(-1).mean() + (gaps.square().sum(-1) * pairs.weight).sum() / total
         return 0.5 * self.config.l2 * size * len(u) / total - log_p

@@ -29,7 +29,7 @@ from tacit.baselines.adaptive import AdaptiveNetwork, Fitted
 from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.baselines.vpl import SLOPE, VPL, Decoder, VPLConfig, VPLNetwork, fit_vpl, leaky_mlp, weighted_mean
 from tacit.choices.index import ChoiceIndex
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.training.config import ObjectiveConfig
 
 __all__ = ["SPL", "FiLMDecoder", "InverseAutoregressiveFlow", "SPLConfig", "SPLNetwork", "fit_spl", "guide"]
@@ -147,14 +147,13 @@ class SPLNetwork(VPLNetwork):
 
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """VPL's loss with this KL, plus the guide over users with choices."""
-        pairs = pairs_of(episode.context)
-        winner, loser = self.pair(pairs.winner), self.pair(pairs.loser)
-        fitted = self._encoded(winner, loser, pairs.weight)
+        codes = pairs_of(episode.through(self.pair).context)
+        fitted = self._encoded(codes.winner, codes.loser, codes.weight)
         with torch.no_grad():
-            swapped = self._encoded(loser, winner, pairs.weight)
+            swapped = self._encoded(codes.loser, codes.winner, codes.weight)
         known = fitted["known"].squeeze(-1)
         guided = (guide(fitted, swapped, eta=self.config.eta) * known).sum() / known.sum().clamp(min=1)
-        return self.bound(fitted, episode.target, generator) + self.config.guide_weight * guided
+        return self.bound(fitted, episode, generator) + self.config.guide_weight * guided
 
 
 class SPL(VPL):

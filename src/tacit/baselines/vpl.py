@@ -39,8 +39,8 @@ from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.pairs import Pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
+from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import step_generator
-from tacit.episodes.sampler import Episode
 from tacit.likelihoods.choice import choice_log_prob
 from tacit.objectives.reward import nll
 from tacit.rewards.explain import centred
@@ -175,17 +175,18 @@ class VPLNetwork(AdaptiveNetwork):
         mean, log_variance = fitted["mean"], fitted["log_variance"]
         return normalised(mean + (0.5 * log_variance).exp() * noise), gaussian_kl(mean, log_variance)
 
-    def log_prob(self, choices: ChoiceBatch, z: Tensor) -> Tensor:
-        """Log p(choice | z): Float[users choices] for z Float[users latent]."""
-        scores = self.decoder(self.decoder.item(choices.vectors.flatten(1, 2)), z)
-        return choice_log_prob(scores.unflatten(-1, choices.rank.shape[1:]), choices.rank)
+    def log_prob(self, target: ChoiceBatch, z: Tensor) -> Tensor:
+        """Log p(choice | z), Float[users choices], over what the decoder made of items; z Float[users latent]."""
+        scores = self.decoder(target.vectors.flatten(1, 2), z)
+        return choice_log_prob(scores.unflatten(-1, target.rank.shape[1:]), target.rank)
 
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """Negative log-likelihood of the targets under one z per user, plus the annealed KL."""
-        return self.bound(self.posterior(episode.context), episode.target, generator)
+        return self.bound(self.posterior(episode.context), episode, generator)
 
-    def bound(self, fitted: Fitted, target: ChoiceBatch, generator: torch.Generator | None) -> Tensor:
+    def bound(self, fitted: Fitted, episode: Episode, generator: torch.Generator | None) -> Tensor:
         """The loss for users already encoded; while training, every call is one step of annealing."""
+        target = episode.through(self.decoder.item).target
         mean = fitted["mean"]
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
         z, kl = self.draw(fitted, noise)

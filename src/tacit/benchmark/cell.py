@@ -46,6 +46,7 @@ class Cell:
 
 def measure_cell(task: Task, method: Method, settings: Settings, side: Side) -> Cell:
     """Fit on the training users, tune nothing, ask the users of `side`; all of it fixed by the task's seed."""
+    task = task.principal(settings.get("principal"))
     started = time.perf_counter()
     model = method.fit(task, settings, task.seed)
     seconds = time.perf_counter() - started
@@ -100,7 +101,10 @@ def _seconds_to_adapt(model: Any, task: Task, part: Part) -> float:
     rows = torch.arange(min(TIMED_CHOICES, len(part.index)))
     items = part.index.items[rows]
     choices = ChoiceBatch(
-        task.vectors[items].unsqueeze(0), part.index.rank[rows].unsqueeze(0), torch.ones(1, len(rows))
+        task.vectors[items].unsqueeze(0),
+        part.index.rank[rows].unsqueeze(0),
+        torch.ones(1, len(rows)),
+        part.index.timestamp[rows].unsqueeze(0),
     )
     times = []
     for _ in range(REPEATS + 1):

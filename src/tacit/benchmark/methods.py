@@ -16,8 +16,9 @@ from tacit.training import TrainingConfig
 
 __all__ = ["METHODS", "Method", "Settings"]
 
-Settings = Mapping[str, Mapping[str, Any]]
-"""`{"config": {...}, "training": {...}}`, over the method's config and over `TRAINING`; both may be absent."""
+Settings = Mapping[str, Any]
+"""`{"config": {...}, "training": {...}, "principal": n}`, all optional: over the method's config, over `TRAINING`, and
+how many principal components of items it is shown instead of their vectors (`Task.principal`)."""
 
 TRAINING = {"steps": 600, "validate_every": 50, "patience": 6, "threads": 1, "device": "cpu"}
 BUDGET = 4
@@ -56,13 +57,10 @@ class Method:
 
 
 def _arguments(task: Task, config_class: type, settings: Settings, seed: int) -> dict[str, Any]:
-    config = dict(settings.get("config", {}))
-    if "principal" in config:  # a world of one number per item has no 32 components
-        config["principal"] = min(config["principal"], task.vectors.shape[1])
     return {
         "validation": task.validation.index,
         "target_groups": task.validation.targets,
-        "config": config_class(**config),
+        "config": config_class(**settings.get("config", {})),
         "training": TrainingConfig(**{**TRAINING, "seed": seed, **settings.get("training", {})}),
     }
 
@@ -93,45 +91,49 @@ def _types(task: Task, part: Literal["train", "validation"]) -> Any:
 
 
 def _grid(*settings: dict[str, Any], training: Mapping[str, Any] | None = None) -> tuple[Settings, ...]:
-    """Each setting's own `training` over a common one; whatever else it names is the method's config."""
+    """Each setting's own `training` over a common one, its `principal`, and the rest as the method's config."""
     grid = []
     for setting in settings:
-        config = {key: value for key, value in setting.items() if key != "training"}
-        grid.append({"config": config, "training": {**(training or {}), **setting.get("training", {})}})
+        config = {key: value for key, value in setting.items() if key not in ("training", "principal")}
+        view = {"principal": setting["principal"]} if "principal" in setting else {}
+        grid.append({"config": config, "training": {**(training or {}), **setting.get("training", {})}, **view})
     return tuple(grid)
 
 
 FAST_MANY = {"users_per_batch": 256, "targets": 4, "max_context": 10, "learning_rate": 5e-3}
 """Many users with few targets each: what noise-free types want (docs/log.md, the 1-D world)."""
 
-_POOLED = ({}, {"dropout": 0.5}, {"head_hidden": ()}, {"principal": 32})
+_POOLED = _grid({}, {"dropout": 0.5}, {"head_hidden": ()}, {"principal": 32})
+_TYPES = {"encoder": "laplace", "base": False, "half_life": "fit"}
 
 _ALL = (
     Method(
         "np_btl", "NP-BTL (ours)", "ours", _fits(fit_reward, RewardConfig),
         _grid(
-            {"encoder": "laplace", "base": True},
-            {"encoder": "laplace", "base": True, "latent": 4, "principal": 32},
-            {"encoder": "laplace", "components": 8},
+            {"half_life": "fit"},
+            {"half_life": "fit", "latent": 4, "principal": 32},
+            {**_TYPES, "components": 8},
             {
-                "encoder": "laplace", "components": 2, "latent": 2, "dropout": 0.0, "head_hidden": (128, 128),
+                **_TYPES, "components": 2, "latent": 2, "dropout": 0.0, "head_hidden": (128, 128),
                 "training": FAST_MANY,
             },
         ),
     ),
-    Method("btl", "pooled BTL", "control", _fits(baselines.fit_pooled, RewardConfig), _grid(*_POOLED)),
-    Method("dpl", "DPL", "control", _fits(baselines.fit_dpl, RewardConfig), _grid(*_POOLED)),
+    Method("btl", "pooled BTL", "control", _fits(baselines.fit_pooled, RewardConfig), _POOLED),
+    Method("dpl", "DPL", "control", _fits(baselines.fit_dpl, RewardConfig), _POOLED),
     Method(
         "laplace", "Bayesian logistic", "strong", _fits(baselines.fit_laplace, baselines.LaplaceConfig),
-        _grid({}, {"base": "mlp"}, {"components": 64, "base": "mlp"}, {"components": 128, "base": "mlp"}),
+        _grid({}, {"components": 64}, {"base": "mlp"}, {"base": "mlp", "principal": 32}),
     ),
     Method(
         "gp", "pairwise GP", "strong", _fits(baselines.fit_pairwise_gp, baselines.GPConfig),
-        _grid({}, {"components": 64}, {"components": 128}, {"dropout": 0.5}),
+        _grid({}, {"components": 64}, {"dropout": 0.5}, {"principal": 32}),
     ),
     Method(
         "mixture", "mixture of BTLs (EM)", "strong", _fits(baselines.fit_mixture, baselines.MixtureConfig),
-        _grid({}, {"groups": 2}, {"groups": 8}, {"groups": 2, "dropout": 0.0, "training": FAST_MANY}),
+        _grid(
+            {}, {"groups": 8}, {"groups": 4, "principal": 32}, {"groups": 2, "dropout": 0.0, "training": FAST_MANY}
+        ),
     ),
     Method(
         "knn", "kNN users", "strong", _fits(baselines.fit_knn_users, baselines.KNNConfig),
@@ -139,34 +141,34 @@ _ALL = (
     ),
     Method(
         "lore", "LoRe", "published", _fits(baselines.fit_lore, baselines.LoReConfig),
-        _grid({}, {"l2": 0.1}, {"l2": 1.0}, {"rank": 4}, training={"learning_rate": 0.01}),
+        _grid({}, {"l2": 0.1}, {"l2": 1.0}, {"l2": 0.1, "principal": 32}, training={"learning_rate": 0.01}),
     ),
     Method(
         "pref", "PReF", "published", _fits(baselines.fit_pref, baselines.PReFConfig),
-        _grid({}, {"l2": 1.0}, {"l2": 0.1}, {"rank": 4}, training={"learning_rate": 0.005}),
+        _grid({}, {"l2": 1.0}, {"l2": 0.1}, {"principal": 32}, training={"learning_rate": 0.005}),
     ),
     Method(
         "mrm", "MRM", "published", _fits(baselines.fit_mrm, baselines.MRMConfig),
-        _grid(dict(baselines.PUBLISHED_INNER), {}, {"rank": 4}, {"inner_lr": 0.5}),
+        _grid(dict(baselines.PUBLISHED_INNER), {}, {"rank": 4}, {"principal": 32}),
     ),
     Method(
         "vpl", "VPL", "published", _fits(baselines.fit_vpl, baselines.VPLConfig),
-        _grid({}, {"kl_weight": 1e-3}, {"kl_weight": 3e-6}, {"dropout": 0.3}),
+        _grid({}, {"kl_weight": 3e-6}, {"dropout": 0.3}, {"dropout": 0.3, "principal": 32}),
     ),
     Method(
         "spl", "SPL", "published", _fits(baselines.fit_spl, baselines.SPLConfig),
-        _grid({}, {"kl_weight": 1e-4}, {"kl_weight": 1e-3}, {"dropout": 0.3}),
+        _grid({}, {"kl_weight": 1e-4}, {"dropout": 0.3}, {"dropout": 0.3, "principal": 32}),
     ),
     Method(
         "pal", "PAL", "published", _fits(baselines.fit_pal, baselines.PALConfig),
-        _grid({}, {"prototypes": 4}, {"prototypes": 8}, {"dropout": 0.3}),
+        _grid({}, {"prototypes": 8}, {"prototypes": 8, "dropout": 0.3}, {"prototypes": 8, "principal": 32}),
     ),
     Method(
         "gpo", "GPO", "published", _fits(baselines.fit_gpo, baselines.GPOConfig),
-        _grid({}, {"dropout": 0.1}, {"dropout": 0.3}, {"layers": 3}, training={"users_per_batch": 32}),
+        _grid({}, {"dropout": 0.3}, {"layers": 3}, {"dropout": 0.3, "principal": 32}),
     ),
     Method("mixture_known", "mixture, told the types", "upper", _known, _grid({}, {}, {}, {})),
-    Method("oracle", "BTL per type, told", "upper", _oracle, _grid(*_POOLED)),
+    Method("oracle", "BTL per type, told", "upper", _oracle, _POOLED),
 )  # fmt: skip
 
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tacit.benchmark.cell import Cell
-from tacit.benchmark.methods import METHODS
+from tacit.benchmark.methods import METHODS, Kind
 from tacit.evaluation import mean_intervals, worst_decile
 
 __all__ = ["DatasetResult", "MethodResult", "combine"]
@@ -21,8 +21,9 @@ class MethodResult:
     """A method on a dataset, test users of all seeds together. Fractions, nats, seconds; by k.
 
     Shapes: `accuracy` ... `shuffled` Float64[ks]; intervals Float64[ks 2], 95 % over users.
-    `over_pooled`: paired gain over the pooled BTL. `behind_ours`: paired gain of OURS over it. `shuffled_over_pooled`:
-    its control with another user's choices, against the pooled BTL; a lower bound above 0 means that it leaks.
+    `over_pooled`: paired gain over the pooled BTL. `behind_ours`: paired gain of OURS over it. `control_interval`,
+    Float64[2]: what it gains from another user's choices, all k > 0 of a user together, over the better of its own
+    k = 0 and the pooled BTL.
     """
 
     accuracy: Tensor
@@ -35,20 +36,22 @@ class MethodResult:
     over_pooled_interval: Tensor
     behind_ours: Tensor
     behind_ours_interval: Tensor
-    shuffled_over_pooled_interval: Tensor
+    control_interval: Tensor
     fit_seconds: float
     adapt_seconds: float
 
     @property
     def leaks(self) -> bool:
-        """Whether another user's choices help, at any k > 0: then something other than the user is read off them."""
-        return bool((self.shuffled_over_pooled_interval[1:, 0] > 0).any())
+        """Whether another user's choices help: then something other than the user is read off them."""
+        return bool(self.control_interval[0] > 0)
 
     def to_json(self, ks: Sequence[int]) -> dict[str, Any]:
         """By name and k; NaN, where nobody has k choices, is left out."""
         plain: dict[str, Any] = {}
         for name, value in vars(self).items():
-            if isinstance(value, Tensor):
+            if name == "control_interval":
+                plain[name] = None if bool(value.isnan().any()) else value.tolist()
+            elif isinstance(value, Tensor):
                 known = ~value.isnan().reshape(len(ks), -1).any(1)
                 rows = zip(ks, value.tolist(), known.tolist(), strict=True)
                 plain[name] = {str(k): row for k, row, there in rows if there}
@@ -78,9 +81,20 @@ class DatasetResult:
             "methods": {name: result.to_json(self.ks) for name, result in self.methods.items()},
         }
 
-    def rivals(self) -> list[str]:
-        """Methods that ours is compared with: all but ours and the upper lines."""
-        return [name for name in self.methods if METHODS[name].kind not in ("ours", "upper")]
+    def rivals(self, *kinds: Kind) -> list[str]:
+        """Methods that ours is compared with: those of some kinds, or all but ours and the upper lines."""
+        wanted = kinds or ("control", "strong", "published")
+        return [name for name in self.methods if METHODS[name].kind in wanted]
+
+    def closest(self, *kinds: Kind) -> list[str | None]:
+        """By k, the most accurate of the `rivals`; None where nobody has k choices."""
+        rivals = self.rivals(*kinds)
+        best: list[str | None] = []
+        for place in range(len(self.ks)):
+            found = {name: float(self.methods[name].accuracy[place]) for name in rivals}
+            known = {name: value for name, value in found.items() if value == value}
+            best.append(max(known, key=known.__getitem__) if known else None)
+        return best
 
 
 def combine(
@@ -109,7 +123,7 @@ def combine(
             over_pooled_interval=mean_intervals(own - pooled),
             behind_ours=(ours - own).nanmean(1),
             behind_ours_interval=mean_intervals(ours - own),
-            shuffled_over_pooled_interval=mean_intervals(shuffled[method] - pooled),
+            control_interval=_control(own, shuffled[method], pooled),
             fit_seconds=float(torch.stack([cell.costs[0] for cell in found]).mean()),
             adapt_seconds=float(torch.stack([cell.costs[1] for cell in found]).median()),
         )
@@ -119,3 +133,12 @@ def combine(
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(parts), dim=1)
+
+
+def _control(own: Tensor, shuffled: Tensor, pooled: Tensor) -> Tensor:
+    """Interval Float64[2] of what strangers' choices bring, Float64[ks users] each; one test for a method, not one a k.
+
+    A method may know everybody better than the pooled BTL does before it sees a choice: that is no leak.
+    """
+    floor = own[0] if own[0].nanmean() > pooled[0].nanmean() or bool(pooled.isnan().all()) else pooled[0]
+    return mean_intervals((shuffled[1:] - floor).nanmean(0, keepdim=True))[0]

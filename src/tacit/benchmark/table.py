@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from tacit.benchmark.datasets import find_dataset
-from tacit.benchmark.methods import METHODS
+from tacit.benchmark.methods import METHODS, Kind
 from tacit.benchmark.results import DatasetResult, MethodResult
 
 __all__ = ["to_markdown"]
 
 AT = 10
 """The k of the summary."""
+PUBLISHED: tuple[Kind, ...] = ("published",)
 
 
 def to_markdown(results: Sequence[DatasetResult]) -> str:
@@ -32,6 +33,24 @@ def _summary(results: Sequence[DatasetResult]) -> Iterator[str]:
             f"{100 * float(result.methods[name].accuracy[at]):.1f}" if name in result.methods else "" for name in names
         ]
         yield _row([result.name, *cells])
+    yield ""
+    compared = [result for result in results if "np_btl" in result.methods and result.rivals()]
+    for what, kinds in (("any other method", ()), ("any published personalised method", PUBLISHED)):
+        if any(result.rivals(*kinds) for result in compared):
+            yield from _lead([result for result in compared if result.rivals(*kinds)], what, kinds)
+
+
+def _lead(results: Sequence[DatasetResult], what: str, kinds: tuple[Kind, ...]) -> Iterator[str]:
+    yield f"Paired gain of ours over the most accurate of {what} at that k (told ones excepted), points:"
+    yield ""
+    ks = sorted({k for result in results for k in result.ks})
+    yield from _header(["dataset", *(f"k = {k}" for k in ks)])
+    for result in results:
+        cells = dict.fromkeys(ks, "")
+        for place, (k, name) in enumerate(zip(result.ks, result.closest(*kinds), strict=True)):
+            if name is not None:
+                cells[k] = f"{list(_gains(result.methods[name]))[place]} {METHODS[name].label}"
+        yield _row([result.name, *cells.values()])
     yield ""
 
 

@@ -1,12 +1,13 @@
 """What a dataset gives to the benchmark: three sets of users, and which groups may be asked about."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from tacit.choices import ChoiceIndex
 from tacit.errors import ChoiceError
+from tacit.rewards.network import Standardizer
 
 __all__ = ["KS", "Part", "Task"]
 
@@ -60,6 +61,20 @@ class Task:
     texts: tuple[tuple[str, str], ...] | None = None
     ks: tuple[int, ...] = KS
     facts: dict[str, float | int | str] = field(default_factory=dict)
+
+    def principal(self, components: int | None) -> "Task":
+        """The same task with items read by so many whitened principal components of the training items.
+
+        None leaves it as it is; a world of fewer numbers per item has as many components as numbers.
+        """
+        if components is None:
+            return self
+        index = self.train.index
+        used = self.vectors[index.items[index.rank >= 0].unique()].float()
+        view = Standardizer(self.vectors.shape[1], min(components, *used.shape))
+        view.fit(used)
+        with torch.no_grad():
+            return replace(self, vectors=view(self.vectors.float()))
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):

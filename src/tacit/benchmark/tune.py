@@ -12,11 +12,10 @@ from tacit.benchmark.run import Job, Progress, code_hash, data_hash, measure_all
 from tacit.errors import ConfigError
 from tacit.files import write_json
 
-__all__ = ["TUNED", "TUNING_SEED", "Tuned", "read_tuned", "tune"]
+__all__ = ["TUNED", "Tuned", "read_tuned", "tune"]
 
 TUNED = Path(__file__).with_name("tuned.json")
-TUNING_SEED = 0
-"""Test users of a seed are not its validation users, and no statistic of theirs is read here."""
+"""Chosen on validation users. No test user of any seed is among them, and nothing of theirs is read here."""
 
 
 @dataclass(frozen=True)
@@ -57,26 +56,30 @@ def tune(
 ) -> Tuned:
     """Try every setting of every method on the first dataset of each family; keep the least validation NLL.
 
-    NLL is averaged over users and then over context sizes. Families and methods that are not named keep what was chosen
-    before. Killed and started again, it goes on where it was.
+    NLL is averaged over users, context sizes and the dataset's draws. Families and methods that are not named keep what
+    was chosen before. Killed and started again, it goes on where it was.
     """
-    jobs: dict[tuple[str, str, int], Job] = {}
+    jobs: dict[tuple[str, str, int, int], Job] = {}
     for family in families:
         dataset = next(d for d in DATASETS.values() if d.family == family)
         for method in methods:
             for number, settings in enumerate(METHODS[method].grid):
-                if not METHODS[method].needs_types:
-                    jobs[family, method, number] = Job.of(dataset.name, TUNING_SEED, method, settings, "validation")
+                for seed in range(0 if METHODS[method].needs_types else dataset.draws):
+                    jobs[family, method, number, seed] = Job.of(dataset.name, seed, method, settings, "validation")
     cells = measure_all(list(jobs.values()), sources, workers=workers, progress=progress)
     before = read_tuned(file)
     chosen: dict[str, dict[str, Settings]] = {name: dict(by_method) for name, by_method in before.settings.items()}
     losses: dict[str, Any] = dict(before.origin.get("validation_nll", {}))
-    for family, method in {(family, method): None for family, method, _ in jobs}:
-        nll = [float(cells[job].nll.nanmean(1).nanmean()) for key, job in jobs.items() if key[:2] == (family, method)]
+    for family, method in {key[:2]: None for key in jobs}:
+        by_setting: dict[int, list[float]] = {}
+        for key, job in jobs.items():
+            if key[:2] == (family, method):
+                by_setting.setdefault(key[2], []).append(float(cells[job].nll.nanmean(1).nanmean()))
+        nll = [sum(draws) / len(draws) for draws in by_setting.values()]
         chosen.setdefault(family, {})[method] = METHODS[method].grid[nll.index(min(nll))]
         losses.setdefault(family, {})[method] = [round(value, 4) for value in nll]
     names = {job.dataset for job in jobs.values()}
     data = dict(before.origin.get("data", {})) | {name: data_hash(name, sources) for name in sorted(names)}
-    origin = {"code": code_hash(), "data": data, "seed": TUNING_SEED, "validation_nll": losses}
+    origin = {"code": code_hash(), "data": data, "validation_nll": losses}
     write_json(file, {"settings": chosen, "origin": origin})
     return read_tuned(file)

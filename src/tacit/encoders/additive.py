@@ -27,21 +27,20 @@ class _PairEvidence(nn.Module):
 
 
 class _RewardEvidence(nn.Module):
-    """(winner, loser, tie) -> [lambda * m, lambda], read off the reward itself, r(y; z) = f(y) . z + b(y).
+    """([f, b] of winner, of loser, tie) -> [lambda * m, lambda], read off the reward itself, r(y; z) = f(y) . z + b(y).
 
     One Newton step of log sigmoid(df . z + db) at the prior mean: gradient df * sigmoid(-db) and, per dimension,
     curvature df^2 * sigmoid(db) * sigmoid(-db), each times a learnt factor. There are no weights of its own to overfit
     a few hundred items with.
     """
 
-    def __init__(self, net: nn.Module, latent: int) -> None:
+    def __init__(self, latent: int) -> None:
         super().__init__()
-        self.net = net
         self.log_step = nn.Parameter(torch.zeros(latent))
         self.log_curvature = nn.Parameter(torch.zeros(latent))
 
     def forward(self, winner: Tensor, loser: Tensor, tie: Tensor) -> Tensor:
-        change = self.net(winner) - self.net(loser)
+        change = winner - loser
         shift, bias = change[..., :-1], change[..., -1:]
         surprise = torch.sigmoid(-bias)
         location = shift * surprise * self.log_step.exp()
@@ -72,16 +71,14 @@ class AdditiveEncoder(Encoder):
         dropout: float = 0.0,
         features: nn.Module | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(features)
         self.latent = latent
         self.evidence_dim = 2 * latent
         self.has_uncertainty = variational
-        self.pair = (
-            _PairEvidence(dim, hidden, latent, dropout) if features is None else _RewardEvidence(features, latent)
-        )
+        self.pair = _PairEvidence(dim, hidden, latent, dropout) if features is None else _RewardEvidence(latent)
         self.refine = mlp([2 * latent, max(hidden, default=64), 2 * latent], zero_last=True) if refine else None
 
-    def evidence(self, choices: ChoiceBatch) -> Tensor:
+    def compare(self, choices: ChoiceBatch) -> Tensor:
         """[lambda * m, lambda] of each choice: Float[users choices 2*latent]."""
         return comparison_evidence(self.pair, choices)
 

@@ -73,7 +73,7 @@ class AttentionEncoder(Encoder):
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
         self.read = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2 * latent))
 
-    def evidence(self, choices: ChoiceBatch) -> Tensor:
+    def compare(self, choices: ChoiceBatch) -> Tensor:
         """One row per choice: Float[users choices width]."""
         return comparison_evidence(self.pair, choices)
 

@@ -1,6 +1,7 @@
 """The encoder contract: choices -> rows of evidence -> posterior over z. Permutation invariant, defined at k = 0."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -22,6 +23,7 @@ class Encoder(nn.Module, ABC):
         latent: size of z.
         evidence_dim: size of one row of evidence.
         has_uncertainty: whether posteriors carry a scale.
+        features: what items are turned into before they are compared, shared with the head; None = nothing.
     """
 
     additive: ClassVar[bool]
@@ -29,9 +31,19 @@ class Encoder(nn.Module, ABC):
     evidence_dim: int
     has_uncertainty: bool
 
+    def __init__(self, features: nn.Module | None = None) -> None:
+        super().__init__()
+        self.features = features
+
     @abstractmethod
+    def compare(self, choices: ChoiceBatch) -> Tensor:
+        """Float[users choices evidence], of each choice alone, over the features of items; no weights are applied."""
+
     def evidence(self, choices: ChoiceBatch) -> Tensor:
-        """Float[users choices evidence], of each choice alone; weights are not applied here."""
+        """The same over items: Float[users choices evidence]."""
+        if self.features is not None:
+            choices = choices.with_vectors(self.features(choices.vectors))
+        return self.compare(choices)
 
     @abstractmethod
     def posterior(self, rows: Tensor, weight: Tensor) -> LatentPosterior:
@@ -57,7 +69,7 @@ def mlp(sizes: list[int], *, dropout: float = 0.0, zero_last: bool = False) -> n
     return nn.Sequential(*layers)
 
 
-def comparison_evidence(network: nn.Module, choices: ChoiceBatch) -> Tensor:
+def comparison_evidence(network: Callable[[Tensor, Tensor, Tensor], Tensor], choices: ChoiceBatch) -> Tensor:
     """Apply a pair network to every comparison of every choice: Float[users choices evidence].
 
     `network(winner, loser, tie)` takes Float[n dim], Float[n dim], Float[n 1] and returns Float[n evidence]. A tie is
@@ -81,7 +93,9 @@ def comparison_evidence(network: nn.Module, choices: ChoiceBatch) -> Tensor:
     return (rows * share.unsqueeze(-1).to(rows.dtype)).sum(2)
 
 
-def _compare(network: nn.Module, winner: Tensor, loser: Tensor, tied: Tensor) -> Tensor:
+def _compare(
+    network: Callable[[Tensor, Tensor, Tensor], Tensor], winner: Tensor, loser: Tensor, tied: Tensor
+) -> Tensor:
     tie = tied.to(winner.dtype)
     rows = network(winner, loser, tie)
     if bool(tied.any()):

@@ -13,17 +13,6 @@ from tacit.episodes.batch import ChoiceBatch
 __all__ = ["LaplaceEncoder"]
 
 
-class _RewardChange(nn.Module):
-    """(winner, loser, tie) -> [df, db]: how far the two items lie apart in the features of r = f(y) . z + b(y)."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, winner: Tensor, loser: Tensor, tie: Tensor) -> Tensor:
-        return self.net(winner) - self.net(loser)
-
-
 class LaplaceEncoder(Encoder):
     """q(z | choices): each component of the prior updated by a Laplace approximation, reweighted by its evidence.
 
@@ -34,9 +23,11 @@ class LaplaceEncoder(Encoder):
 
         log w_c = log pi_c + sum_j weight_j log sigmoid(gap_j) - |e|^2 / 2 - log det(H_c) / 2
 
-    the weight (MacKay, 1992; Rasmussen and Williams, 2006, eq. 3.32). All steps but the last run without gradients: at
-    the mode the last one has the gradients of the implicit function, which is how the features learn to be good for
-    inference. The components let it say "this choice rules that kind of user out", which no single step shows.
+    the weight (MacKay, 1992; Rasmussen and Williams, 2006, eq. 3.32). The first half of the steps climbs the quadratic
+    bound of Jaakkola and Jordan (2000), which never overshoots: where choices contradict b(y) by a few nats, Newton's
+    own steps can swing from side to side for ever. All steps but the last run without gradients: near the mode the last
+    has the gradients of the implicit function, which is how the features learn to be good for inference. The components
+    let it say "this choice rules that kind of user out", which no single step shows.
 
     A row of evidence is [df, db] of one choice, so states grow with k (latent + 1 numbers a choice). A tie moves
     nothing, and a ranking counts as one comparison of its stages' mean gaps.
@@ -46,49 +37,59 @@ class LaplaceEncoder(Encoder):
     has_uncertainty = True
 
     def __init__(self, features: nn.Module, latent: int, *, components: int = 1, steps: int = 4) -> None:
-        super().__init__()
+        super().__init__(features)
         self.latent, self.steps = latent, steps
         self.evidence_dim = latent + 1
-        self.change = _RewardChange(features)
         learnt = components > 1
         self.location = nn.Parameter(torch.randn(components, latent) if learnt else torch.zeros(1, latent), learnt)
         self.log_scale = nn.Parameter(torch.zeros(components, latent), learnt)
         self.logit = nn.Parameter(torch.zeros(components), learnt)
 
-    def evidence(self, choices: ChoiceBatch) -> Tensor:
-        """[df, db] of each choice: Float[users choices latent+1]."""
-        return comparison_evidence(self.change, choices)
+    def compare(self, choices: ChoiceBatch) -> Tensor:
+        """[df, db] of each choice, from the [f, b] of r = f(y) . z + b(y): Float[users choices latent+1]."""
+        return comparison_evidence(_change, choices)
 
     def posterior(self, rows: Tensor, weight: Tensor) -> MixturePosterior:
         """The mixture of Laplace approximations."""
         scale, mean = self.log_scale.exp(), self.location - self.logit.softmax(0) @ self.location
-        f = rows[:, None, :, :-1] * scale[:, None]  # users components rows latent, in units of e
-        at_mean = rows[:, None, :, -1] + torch.einsum("url,cl->ucr", rows[..., :-1], mean)
-        weight = weight.unsqueeze(1)
+        df, weight = rows[..., :-1], weight.unsqueeze(1)
+        f = df.unsqueeze(1) * scale.unsqueeze(1)  # users components rows latent, in units of e
+        at_mean = rows[:, None, :, -1] + (df @ mean.T).mT
+        eye = torch.eye(self.latent, dtype=f.dtype, device=f.device)
 
-        def newton(e: Tensor) -> tuple[Tensor, Tensor]:
-            """Hessian and right-hand side of the step from e: H e' = gradient + (H - I) e."""
-            moved = torch.einsum("ucrl,ucl->ucr", f, e)
-            doubt = torch.sigmoid(-(at_mean + moved))
-            curvature = doubt * (1 - doubt) * weight
-            hessian = torch.einsum("ucr,ucri,ucrj->ucij", curvature, f, f) + torch.eye(self.latent, dtype=f.dtype).to(f)
-            return hessian, torch.einsum("ucr,ucrl->ucl", doubt * weight + curvature * moved, f)
+        def newton(e: Tensor | None, *, bounded: bool = False) -> tuple[Tensor, Tensor]:
+            """The step from e, None = 0: H e' = gradient + (H - I) e. Returns e' and the root of H."""
+            moved = None if e is None else (f @ e.unsqueeze(-1)).squeeze(-1)
+            gap = at_mean if moved is None else at_mean + moved
+            doubt = torch.sigmoid(-gap)
+            slope = doubt * weight
+            curvature = weight * (_bounding_curvature(gap) if bounded else doubt * (1 - doubt))
+            root = torch.linalg.cholesky_ex((f * curvature.unsqueeze(-1)).mT @ f + eye)[0]
+            right = f.mT @ (slope if moved is None else slope + curvature * moved).unsqueeze(-1)
+            return torch.cholesky_solve(right, root).squeeze(-1), root
 
+        mode = None
         with torch.no_grad():
-            mode = f.new_zeros(*f.shape[:2], self.latent)
-            for _ in range(self.steps - 1):
-                hessian, right = newton(mode)
-                mode = torch.cholesky_solve(right.unsqueeze(-1), torch.linalg.cholesky(hessian)).squeeze(-1)
-        hessian, right = newton(mode.detach())
-        root = torch.linalg.cholesky(hessian)
-        mode = torch.cholesky_solve(right.unsqueeze(-1), root).squeeze(-1)
-        fit = (functional.logsigmoid(at_mean + torch.einsum("ucrl,ucl->ucr", f, mode)) * weight).sum(-1)
+            for step in range(self.steps - 1):
+                mode, _ = newton(mode, bounded=step < self.steps // 2)
+        mode, root = newton(mode)
+        fit = (functional.logsigmoid(at_mean + (f @ mode.unsqueeze(-1)).squeeze(-1)) * weight).sum(-1)
         volume = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         log_weight = self.logit.log_softmax(0) + fit - mode.square().sum(-1) / 2 - volume
-        eye = torch.eye(self.latent, dtype=root.dtype, device=root.device).expand_as(root)
-        inverse = torch.linalg.solve_triangular(root, eye, upper=False)
+        inverse = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False)
         return MixturePosterior.of(
             log_weight.log_softmax(-1),
             mean + scale * mode,
-            scale.unsqueeze(-1) * inverse.transpose(-1, -2),
+            scale.unsqueeze(-1) * inverse.mT,
         )
+
+
+def _bounding_curvature(gap: Tensor) -> Tensor:
+    """The least curvature of a parabola below log sigmoid that touches it at `gap`: tanh(gap / 2) / (2 gap)."""
+    near = gap.abs() < 1e-3
+    gap = torch.where(near, 1.0, gap)
+    return torch.where(near, 0.25, torch.tanh(gap / 2) / (2 * gap))
+
+
+def _change(winner: Tensor, loser: Tensor, tie: Tensor) -> Tensor:
+    return winner - loser

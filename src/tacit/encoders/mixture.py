@@ -59,13 +59,21 @@ class MixturePosterior(LatentPosterior):
             yield self.log_weight[:, component, None].exp(), mean, turned.square().sum(-1)
 
     def kl(self, other: LatentPosterior) -> Tensor:
-        """A mixture has no KL divergence in closed form.
+        """KL(self || other) in nats, Float[users], of two Gaussians.
 
         Raises:
-            ConfigError: always.
+            ConfigError: a mixture of several has none in closed form.
         """
-        raise ConfigError("a mixture posterior has no KL divergence in closed form: choose the predictive objective")
+        if not isinstance(other, MixturePosterior) or self.means.shape[1] > 1 or other.means.shape[1] > 1:
+            raise ConfigError(
+                "a mixture posterior has no KL divergence in closed form: choose the predictive objective"
+            )
+        inverse = torch.linalg.inv(other.factors[:, 0])
+        spread, shift = inverse @ self.factors[:, 0], (other.means - self.means)[:, 0].unsqueeze(-1)
+        volume = torch.linalg.slogdet(spread)[1]
+        squares = spread.square().sum((-2, -1)) + (inverse @ shift).square().sum((-2, -1))
+        return 0.5 * (squares - self.means.shape[-1]) - volume
 
     def float(self) -> "MixturePosterior":
         """The same in single precision."""
-        return MixturePosterior.of(self.log_weight.float(), self.means.float(), self.factors.float())
+        return MixturePosterior(**{name: value.float() for name, value in vars(self).items()})

@@ -22,7 +22,7 @@ class NullEncoder(Encoder):
         self.evidence_dim = 0
         self.has_uncertainty = False
 
-    def evidence(self, choices: ChoiceBatch) -> Tensor:
+    def compare(self, choices: ChoiceBatch) -> Tensor:
         """Float[users choices 0]."""
         return choices.vectors.new_zeros(choices.n_users, choices.n_choices, 0)
 

@@ -1,7 +1,8 @@
 """Episodes: which choices are context and which are targets, drawn as tensor operations on ids."""
 
 from tacit.episodes.batch import ChoiceBatch
+from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import hash_unit, mix, step_generator
-from tacit.episodes.sampler import Episode, EpisodeSampler
+from tacit.episodes.sampler import EpisodeSampler
 
 __all__ = ["ChoiceBatch", "Episode", "EpisodeSampler", "hash_unit", "mix", "step_generator"]

@@ -6,27 +6,10 @@ import torch
 from torch import Tensor
 
 from tacit.choices.index import ChoiceIndex
-from tacit.episodes.batch import ChoiceBatch
+from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import hash_unit, step_generator
 
-__all__ = ["Episode", "EpisodeSampler"]
-
-
-@dataclass(frozen=True)
-class Episode:
-    """What one training step sees of a batch of users; no group stands on both sides of a user.
-
-    `users`, Int64[users], are their numbers in the sampler's index: for models that keep a row per training user.
-    """
-
-    context: ChoiceBatch
-    target: ChoiceBatch
-    users: Tensor | None = None
-
-    def to(self, device: torch.device | str) -> "Episode":
-        """The same episode on another device."""
-        users = None if self.users is None else self.users.to(device)
-        return Episode(self.context.to(device), self.target.to(device), users)
+__all__ = ["EpisodeSampler"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +27,8 @@ class EpisodeSampler:
         targets: target choices per user.
         window: choices of one user considered per episode (a random circular run of a fixed shuffle).
         target_groups: Bool[groups], to divide groups by hand instead of by coins: True = target side.
+        in_time: cut every user's choices at the moment of a random one of them, contexts before it and targets after,
+            as in use; choices without a time are left out, and episodes carry times.
     """
 
     index: ChoiceIndex
@@ -53,6 +38,7 @@ class EpisodeSampler:
     seed: int
     window: int = 0
     target_groups: Tensor | None = None
+    in_time: bool = False
     _rows: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +87,11 @@ class EpisodeSampler:
             on_context = ~self.target_groups[index.group[rows]]
         whole = on_context.all(-1), (~on_context).all(-1)
         order = torch.rand(rows.shape, generator=generator)
+        if self.in_time:
+            moment = (torch.rand(len(users), 1, generator=generator) * count.clamp(max=self.window)).long()
+            time = index.timestamp[rows]
+            cut = time.gather(1, moment)
+            whole = whole[0] & (time <= cut), whole[1] & (time >= cut)
         context = _draw(order, whole[0] & present, self.max_context)
         target = _draw(order, whole[1] & present, self.targets)
         k = torch.randint(self.max_context + 1, (len(users), 1), generator=generator)
@@ -110,13 +101,16 @@ class EpisodeSampler:
         real = torch.cat([context[1], target[1]], dim=1)
         chosen = rows.gather(1, picked)
         device = self.vectors.device
-        batch = ChoiceBatch(
-            self.vectors[index.items[chosen].to(device)],
+        items, position = index.items[chosen].unique(return_inverse=True)
+        return Episode(
+            self.vectors[items.to(device)],
+            position.to(device),
             index.rank[chosen].to(device),
             (index.weight[chosen] * real).to(device),
+            split=context[0].shape[1],
+            timestamp=index.timestamp[chosen].to(device) if self.in_time else None,
+            users=users.to(device),
         )
-        split = context[0].shape[1]
-        return Episode(batch.first(split), _rest(batch, split), users.to(device))
 
 
 def _draw(order: Tensor, eligible: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -124,7 +118,3 @@ def _draw(order: Tensor, eligible: Tensor, count: int) -> tuple[Tensor, Tensor]:
     priority = torch.where(eligible, order, torch.full_like(order, 2.0))
     value, position = priority.topk(min(count, order.shape[1]), dim=1, largest=False, sorted=True)
     return position, value < 2.0
-
-
-def _rest(batch: ChoiceBatch, start: int) -> ChoiceBatch:
-    return ChoiceBatch(batch.vectors[:, start:], batch.rank[:, start:], batch.weight[:, start:])

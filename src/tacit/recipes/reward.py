@@ -98,7 +98,8 @@ def train_reward(
             write_model_files(trained.model, folder)
             (folder / "pooled").mkdir()
             write_model_files(trained.pooled, folder / "pooled")
-            lines = [(partial / name / "metrics.jsonl").read_text() for name in RUNS]
+            files = [file for name in RUNS for file in sorted((partial / name).rglob("metrics.jsonl"))]
+            lines = [file.read_text() for file in files]
             (folder / "metrics.jsonl").write_text("".join(lines))
         shutil.rmtree(partial)
     return trained
@@ -131,7 +132,7 @@ def plan_training(table: ChoiceTable, config: RewardConfig, training: TrainingCo
             "change one of them"
         )
     untimed = int(np.isnan(table.timestamp).sum())
-    if config.half_life is not None and untimed:
+    if config.half_life not in (None, "fit") and untimed:
         raise ConfigError(
             f"reward.half_life ages choices, but {untimed} of {len(table)} rows of {table.source} have no timestamp; "
             "add them, or leave half_life out"

@@ -77,7 +77,9 @@ class SyntheticResult:
 
 def synthetic_configs(seed: int, *, steps: int | None = None) -> dict[str, tuple[RewardConfig, TrainingConfig]]:
     """Architecture and training of each method, chosen on the worlds of seeds 0 and 1; other seeds are fresh worlds."""
-    reward = RewardConfig(latent=2, evidence="network", encoder_hidden=(64, 64, 64), head_hidden=(64, 64), dropout=0.0)
+    reward = RewardConfig(
+        encoder="additive", latent=2, evidence="network", encoder_hidden=(64, 64, 64), head_hidden=(64, 64), dropout=0.0
+    )
     training = TrainingConfig(
         seed=seed, steps=steps or 2000, users_per_batch=256, max_context=10, targets=4, learning_rate=5e-3,
         weight_decay=0.0, validate_every=250, patience=0, objective=ObjectiveConfig(samples=4),

@@ -8,6 +8,7 @@ The state goes to a file and back by `user.save("profile.json")` and `load_profi
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -17,10 +18,9 @@ import numpy as np
 
 from tacit.choices.table import ChoiceTable
 from tacit.embedders.embedder import Item
-from tacit.encoders.mixture import MixturePosterior
 from tacit.encoders.state import UserStates
 from tacit.episodes.from_table import choice_batch
-from tacit.errors import ChoiceError, ModelFormatError, StateMismatchError
+from tacit.errors import ChoiceError, ConfigError, ModelFormatError, StateMismatchError
 from tacit.files import write_text
 from tacit.recipes.items import embedder_of, item_vectors, text_vectors
 from tacit.rewards.model import RewardModel
@@ -40,7 +40,7 @@ class InferredUser:
         state: the evidence, one user; what a profile holds.
         doubt: mean over latent dimensions of the posterior's standard deviation as a share of the population prior's
             (1 = nothing learnt); None for a model without uncertainty.
-        information: KL divergence of the posterior from the prior, in nats; None likewise, and for a mixture posterior.
+        information: KL divergence of the posterior from the prior, in nats; None likewise, and for a mixture prior.
         moved: the items of the user's own choices, most moved first: `{"prompt", "response", "shift", "doubt"}`, the
             shift of the reward against the population's, centred over these items.
     """
@@ -101,7 +101,7 @@ def infer_user(model: RewardModel, table: ChoiceTable, user: str | None = None) 
     doubt = information = None
     if posterior.scale is not None and prior.scale is not None:
         doubt = float((posterior.scale / prior.scale).mean())
-        if not isinstance(posterior, MixturePosterior):  # which has no divergence in closed form
+        with suppress(ConfigError):  # a mixture of several Gaussians has no divergence in closed form
             information = float(posterior.kl(prior))
     used = _used_items(own)
     moved = [

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tacit.episodes.batch import ChoiceBatch
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
 
 __all__ = ["Predictor", "fit_temperature", "measure"]
@@ -40,7 +40,7 @@ def measure(network: Predictor, episodes: list[Episode]) -> dict[str, float]:
     for episode in episodes:
         posterior = network.posterior(episode.context)
         forward = _probability(network, posterior, episode)
-        backward = _probability(network, posterior, episode, reverse=True)
+        backward = _probability(network, posterior, episode, reverse=True) if network.ties else 1 - forward
         log_p, weight = _log_likelihood(network, episode, forward, backward), episode.target.weight
         total = weight.sum(-1)
         present = total > 0

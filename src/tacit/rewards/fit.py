@@ -1,7 +1,7 @@
 """Training a reward model from choices: standardise, train, calibrate. Tensors only; texts stay outside."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,17 +9,21 @@ import torch
 from torch import Tensor
 
 from tacit.choices.index import ChoiceIndex
+from tacit.episodes.hashing import mix
 from tacit.errors import ConfigError
+from tacit.rewards.ageing import fit_half_life, timed
+from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.config import RewardConfig
-from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
+from tacit.rewards.fitting import FitData, fit_data, fit_network, seeded_modules
 from tacit.rewards.heads import BilinearHead
+from tacit.rewards.members import join_members
 from tacit.rewards.model import RewardModel
 from tacit.rewards.network import BasedFeatures, RewardNetwork
 from tacit.rewards.reference import EmbedderReference
 from tacit.rewards.seen import Seen
 from tacit.training.config import TrainingConfig
 from tacit.training.diagnostics import collapse_report
-from tacit.training.loop import Event
+from tacit.training.loop import Event, TrainingResult
 
 __all__ = ["fit_reward"]
 
@@ -64,18 +68,75 @@ def fit_reward(
             "variational = True, or use the predictive objective"
         )
     data = fit_data(choices, vectors, validation=validation, target_groups=target_groups, principal=config.principal)
+    if isinstance(config.half_life, float) and not (timed(data.choices) and timed(data.validation)):
+        raise ConfigError(f"half_life = {config.half_life:g} ages choices, and some have no time; add times")
     tied = data.choices.rank[:, 1] == 0
     if data.choices.rank.shape[1] > 2:  # ties inside a ranking are Breslow's, and teach Davidson's parameter nothing
         tied &= data.choices.rank[:, 2] < 0
     if bool(tied.any()):
         config = config.model_copy(update={"ties": True})
 
-    with seeded_modules(training.seed):
-        network = model_class.network_class(vectors.shape[1], config)
     personal = config.encoder != "none"
-    if personal and config.base:
-        if pooled is None:
-            pooled = _fit_base(choices, vectors, validation, target_groups, config, training, folder, on_event)
+    if personal and config.base and pooled is None:
+        pooled = _fit_base(choices, vectors, validation, target_groups, config, training, folder, on_event)
+    trained = [
+        _fit_member(model_class, config, data, _member_seed(training, number), pooled, label, place, on_event)
+        for number, label, place in _members(config.members, name, folder)
+    ]
+    network, temperature, result = trained[0]
+    best, steps, seconds = result.best, result.steps, result.seconds
+    if len(trained) > 1:
+        members, _, results = zip(*trained, strict=True)
+        with seeded_modules(training.seed):
+            network = model_class.network_class(vectors.shape[1], config)
+        network.standardizer.load_state_dict(data.standardizer.state_dict())
+        join_members(network.eval(), members)
+        episodes = data.episodes(training)
+        temperature = fit_temperature(network, episodes)
+        best = measure(network, episodes) | collapse_report(network, episodes[0])
+        steps, seconds = sum(r.steps for r in results), sum(r.seconds for r in results)
+    if personal and config.half_life is not None:
+        half_life, temperature = fit_half_life(network, data, training, config.half_life)
+        network.config = config.model_copy(update={"half_life": half_life})
+    if personal:
+        _warn_if_inert(best, name, on_event)
+    notes: dict[str, Any] = {
+        "steps": steps,
+        "best_step": result.best_step,
+        "seconds": seconds,
+        "seed": training.seed,
+        "max_context": training.max_context,
+        **{f"validation_{key}": value for key, value in best.items()},
+    }
+    return model_class(network, temperature, embedder, seen or Seen.nothing(), notes)
+
+
+def _members(count: int, name: str, folder: Path | None) -> Iterator[tuple[int, str, Path | None]]:
+    """Number, name in events, and folder of each member; one alone has the run's own."""
+    yield 0, name if count == 1 else f"{name} 1/{count}", folder
+    for number in range(1, count):
+        yield number, f"{name} {number + 1}/{count}", None if folder is None else folder / f"member-{number + 1}"
+
+
+def _member_seed(training: TrainingConfig, number: int) -> TrainingConfig:
+    return training.model_copy(update={"seed": mix(training.seed, 31, number) % 2**32}) if number else training
+
+
+def _fit_member(
+    model_class: type[RewardModel],
+    config: RewardConfig,
+    data: FitData,
+    training: TrainingConfig,
+    pooled: RewardModel | None,
+    name: str,
+    folder: Path | None,
+    on_event: Callable[[Event], None] | None,
+) -> tuple[RewardNetwork, float, TrainingResult]:
+    """One network, trained alone, with its temperature."""
+    config = config.model_copy(update={"members": 1})
+    with seeded_modules(training.seed):
+        network = model_class.network_class(data.standardizer.mean.shape[0], config)
+    if pooled is not None and config.encoder != "none" and config.base:
         _adopt_base(network, pooled)
     result, temperature = fit_network(
         network,
@@ -85,19 +146,9 @@ def fit_reward(
         name=name,
         folder=folder,
         on_event=on_event,
-        diagnose=collapse_report if personal else None,  # type: ignore[arg-type]
+        diagnose=collapse_report if config.encoder != "none" else None,  # type: ignore[arg-type]
     )
-    if personal:
-        _warn_if_inert(result.best, name, on_event)
-    notes: dict[str, Any] = {
-        "steps": result.steps,
-        "best_step": result.best_step,
-        "seconds": result.seconds,
-        "seed": training.seed,
-        "max_context": training.max_context,
-        **{f"validation_{key}": value for key, value in result.best.items()},
-    }
-    return model_class(network, temperature, embedder, seen or Seen.nothing(), notes)
+    return network, temperature, result
 
 
 def _fit_base(

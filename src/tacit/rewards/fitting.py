@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tacit.choices.index import ChoiceIndex
+from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import step_generator
-from tacit.episodes.sampler import Episode, EpisodeSampler
+from tacit.episodes.sampler import EpisodeSampler
 from tacit.errors import ChoiceError
 from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.network import Standardizer
@@ -142,11 +143,16 @@ def validation_episodes(
     target_groups: Tensor | None = None,
     *,
     at_most: int = 1000,
+    in_time: bool = False,
 ) -> list[Episode]:
-    """A few fixed episodes over (up to `at_most`) validation users, with k uniform as in training."""
+    """A few fixed episodes over (up to `at_most`) validation users, with k uniform as in training.
+
+    `in_time` is the sampler's: contexts come before targets.
+    """
     sampler = EpisodeSampler(
-        choices, vectors, training.max_context, training.targets, training.seed + 1, target_groups=target_groups
-    )
+        choices, vectors, training.max_context, training.targets, training.seed + 1, target_groups=target_groups,
+        in_time=in_time,
+    )  # fmt: skip
     users = (choices.counts > 0).nonzero().squeeze(1)
     if len(users) > at_most:
         drawn = torch.randperm(len(users), generator=step_generator(training.seed, 7))[:at_most]

@@ -13,7 +13,7 @@ __all__ = ["BilinearHead", "MLPHead", "RewardHead"]
 
 
 class RewardHead(nn.Module, ABC):
-    """Scores items for users.
+    """Scores items for users, in two steps: `read` looks at each item alone, `combine` lets the user come in.
 
     Shapes of `forward(items, z)`: items Float[users items dim], or Float[items dim] shared by all users;
     z Float[... users latent]; returns Float[... users items]. `linear` says that r is affine in z, so that a reward
@@ -23,8 +23,16 @@ class RewardHead(nn.Module, ABC):
     linear: ClassVar[bool]
 
     @abstractmethod
+    def read(self, items: Tensor) -> Tensor:
+        """What is made of items whoever asks: Float[... features] of Float[... dim]."""
+
+    @abstractmethod
+    def combine(self, features: Tensor, z: Tensor) -> Tensor:
+        """Rewards Float[... users items] of features Float[(users) items features]."""
+
     def forward(self, items: Tensor, z: Tensor) -> Tensor:
         """Rewards Float[... users items]."""
+        return self.combine(self.read(items), z)
 
 
 class BilinearHead(RewardHead):
@@ -50,10 +58,14 @@ class BilinearHead(RewardHead):
         out = self.net(items)
         return out[..., : self.latent], out[..., self.latent]
 
-    def forward(self, items: Tensor, z: Tensor) -> Tensor:
-        """Rewards Float[... users items]."""
-        f, b = self.features(items)
-        if items.ndim == 2:
+    def read(self, items: Tensor) -> Tensor:
+        """[f, b]: Float[... latent+1]."""
+        return self.net(items)
+
+    def combine(self, features: Tensor, z: Tensor) -> Tensor:
+        """F . z + b: Float[... users items]."""
+        f, b = features[..., : self.latent], features[..., self.latent]
+        if features.ndim == 2:
             return z @ f.T + b
         return torch.einsum("uil,...ul->...ui", f, z) + b
 
@@ -70,8 +82,12 @@ class MLPHead(RewardHead):
         self.user = nn.Linear(latent, first, bias=False) if latent else None  # None: one reward for everybody
         self.rest = mlp([first, *hidden[1:], 1], dropout=dropout)
 
-    def forward(self, items: Tensor, z: Tensor) -> Tensor:
-        """Rewards Float[... users items]."""
+    def read(self, items: Tensor) -> Tensor:
+        """The item half of the first layer: Float[... hidden]."""
+        return self.item(items)
+
+    def combine(self, features: Tensor, z: Tensor) -> Tensor:
+        """The rest of the MLP: Float[... users items]."""
         user = z.new_zeros(*z.shape[:-1], 1) if self.user is None else self.user(z)
-        hidden = self.item(items) + user.unsqueeze(-2)
+        hidden = features + user.unsqueeze(-2)
         return self.rest(functional.gelu(hidden)).squeeze(-1)

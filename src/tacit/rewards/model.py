@@ -67,6 +67,12 @@ class RewardModel:
         """Whether posteriors carry doubt."""
         return self.network.encoder.has_uncertainty
 
+    @property
+    def half_life(self) -> float | None:
+        """Seconds after which a choice counts half, None where choices do not age."""
+        chosen = self.network.config.half_life
+        return None if chosen == "fit" else chosen
+
     # -- users ---------------------------------------------------------------------------------------------------------
 
     def prior(self, users: int = 1) -> UserStates:
@@ -77,7 +83,7 @@ class RewardModel:
             encoder.evidence_dim,
             additive=encoder.additive,
             fingerprint=self.fingerprint,
-            half_life=self.network.config.half_life,
+            half_life=self.half_life,
         )
 
     def infer(self, choices: ChoiceBatch) -> UserStates:
@@ -178,9 +184,9 @@ class RewardModel:
                 f"not by this one ({self.fingerprint}); infer it again from the choices"
             )
         encoder = self.network.encoder
-        if state.half_life != self.network.config.half_life:
+        if state.half_life != self.half_life:
             raise StateMismatchError(
-                f"this user state has the half-life {state.half_life}, this model {self.network.config.half_life}; "
+                f"this user state has the half-life {state.half_life}, this model {self.half_life}; "
                 "infer it again from the choices"
             )
         if state.rows.shape[-1] != encoder.evidence_dim or state.additive != encoder.additive:

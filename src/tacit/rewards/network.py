@@ -12,7 +12,7 @@ from tacit.encoders.laplace import LaplaceEncoder
 from tacit.encoders.null import NullEncoder
 from tacit.encoders.posterior import LatentPosterior
 from tacit.episodes.batch import ChoiceBatch
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 from tacit.errors import ConfigError
 from tacit.likelihoods.choice import choice_log_prob
 from tacit.objectives.reward import elbo, predictive
@@ -94,25 +94,34 @@ class RewardNetwork(Trainable):
 
     def log_prob(self, choices: ChoiceBatch, z: Tensor) -> Tensor:
         """Log p(choice | z): Float[samples users choices] for z Float[samples users latent]."""
-        users, count, slots, dim = choices.vectors.shape
-        scores = self.head(choices.vectors.reshape(users, count * slots, dim), z)
-        scores = scores.unflatten(-1, (count, slots))
-        rank = choices.rank if slots == 2 else choices.rank.expand(scores.shape)  # rankings gather along the slots
+        return self.log_prob_of(choices.with_vectors(self.head.read(choices.vectors)), z)
+
+    def log_prob_of(self, read: ChoiceBatch, z: Tensor) -> Tensor:
+        """The same over items that the head has read."""
+        scores = self.head.combine(read.vectors.flatten(1, 2), z).unflatten(-1, read.rank.shape[1:])
+        rank = read.rank if read.rank.shape[2] == 2 else read.rank.expand(scores.shape)  # gathered along the slots
         return choice_log_prob(scores, rank, self.log_nu)
 
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """The training objective of one episode: a scalar in nats per target."""
-        context, target = episode.context, episode.target
+        read = episode.through(self.head.read)  # each item passes once, for both sides and for the encoder if it shares
+        seen, compare = (read, self.encoder.compare) if self._shares else (episode, self.encoder.evidence)
+        context, target = seen.context, read.target
+        rows = compare(context)
+        posterior = self.encoder.posterior(rows, context.weight)
         if objective.kind == "elbo" and self.encoder.has_uncertainty:
-            rows = self.encoder.evidence(context)
-            prior = self.encoder.posterior(rows, context.weight)
-            every = torch.cat([rows, self.encoder.evidence(target)], dim=1)
-            posterior = self.encoder.posterior(every, torch.cat([context.weight, target.weight], dim=1))
-            log_prob = self.log_prob(target, posterior.rsample(objective.samples, generator))
+            every = torch.cat([rows, compare(seen.target)], dim=1)
+            prior, weight = posterior, torch.cat([context.weight, target.weight], dim=1)
+            posterior = self.encoder.posterior(every, weight)
+            log_prob = self.log_prob_of(target, posterior.rsample(objective.samples, generator))
             return elbo(log_prob, target.weight, posterior.kl(prior), beta=objective.beta)
-        posterior = self.encoder(context)
         z, log_draw = posterior.draws(objective.samples, generator)
-        return predictive(self.log_prob(target, z), target.weight, log_draw)
+        return predictive(self.log_prob_of(target, z), target.weight, log_draw)
+
+    @property
+    def _shares(self) -> bool:
+        """Whether the encoder compares items as the head reads them, or does not look at all."""
+        return self.encoder.features is not None or not self.encoder.latent
 
     def posterior(self, choices: ChoiceBatch) -> LatentPosterior:
         """q(z | choices) of standardised choices."""
@@ -133,7 +142,8 @@ class BasedFeatures(nn.Module):
 
     def __init__(self, dim: int, config: RewardConfig) -> None:
         super().__init__()
-        self.personal = mlp([dim, *config.head_hidden, config.latent], dropout=config.dropout)
+        widths = [config.members * width for width in (*config.head_hidden, config.latent)]
+        self.personal = mlp([dim, *widths], dropout=config.dropout)
         self.base = mlp([dim, *config.head_hidden, 1], dropout=config.dropout).requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
@@ -163,7 +173,7 @@ def build_encoder(dim: int, config: RewardConfig, shared: nn.Module | None = Non
         return AttentionEncoder(dim, config.latent, **common)
     if config.encoder == "laplace":
         assert shared is not None
-        return LaplaceEncoder(shared, config.latent, components=config.components)
+        return LaplaceEncoder(shared, config.members * config.latent, components=config.components)
     return AdditiveEncoder(dim, config.latent, refine=config.refine, features=shared, **common)
 
 

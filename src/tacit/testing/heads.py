@@ -64,6 +64,17 @@ class HeadConformance:
         assert_close(head(items[:, [4, 1]], z), rewards[:, [4, 1]], **EXACT)
         assert_close(head(items[[2, 0]], z[[2, 0]]), rewards[[2, 0]], **EXACT)
 
+    def test_reading_looks_at_each_item_alone(self) -> None:
+        """Whatever stands beside an item, it reads the same; and to score is to read, then to combine."""
+        head, items = self._head(), _normal(USERS, ITEMS, self.dim)
+        z, read = _normal(USERS, self.latent, seed=2), head.read(items)
+        assert read.shape[:-1] == items.shape[:-1]
+        assert_close(head.read(items[:, [4, 1]]), read[:, [4, 1]], **EXACT)
+        more = torch.cat([items, _normal(USERS, 2, self.dim, seed=4)], dim=1)
+        assert_close(head.read(more)[:, :ITEMS], read, **EXACT)
+        assert_close(head.read(items.flatten(0, 1)), read.flatten(0, 1), **EXACT)
+        assert_close(head.combine(read, z), head(items, z), **EXACT)
+
     def test_the_latent_changes_preferences(self) -> None:
         """Not only all rewards of a user at once, which no choice would show."""
         rewards = self._head()(_normal(ITEMS, self.dim), _normal(USERS, self.latent, seed=2))

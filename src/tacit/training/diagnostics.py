@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tacit.encoders.posterior import LatentPosterior
 from tacit.episodes.batch import ChoiceBatch
-from tacit.episodes.sampler import Episode
+from tacit.episodes.episode import Episode
 
 __all__ = ["Personalised", "collapse_report"]
 

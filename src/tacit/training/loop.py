@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import mix, step_generator
-from tacit.episodes.sampler import Episode, EpisodeSampler
+from tacit.episodes.sampler import EpisodeSampler
 from tacit.errors import ConfigError, ModelFormatError
 from tacit.files import restore_folder
 from tacit.training.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint

@@ -26,6 +26,7 @@ class Dataset:
         family: datasets of one family share tuned settings.
         about: what it is, in one line.
         make: the task of a seed, the same each time.
+        draws: how many draws of it (seeds from 0) tuning looks at; several where the draw decides much.
         signal: whether people differ in a way that choices reveal; False for a negative control.
         needs: the folder of `Sources.data` it reads, None where it needs no files.
         file: the single file it reads instead.
@@ -35,6 +36,7 @@ class Dataset:
     family: str
     about: str
     make: Callable[[int, Sources], Task]
+    draws: int = 1
     signal: bool = True
     needs: str | None = None
     file: str | None = None
@@ -45,7 +47,8 @@ def _text(name: str, about: str, users: Kind, flips: float = 0.0) -> Dataset:
 
 
 def _polis(name: str, about: str, *, seen: bool) -> Dataset:
-    return Dataset(name, name, about, partial(polis_task, name=name, seen=seen), needs=polis.FOLDER)
+    make = partial(polis_task, name=name, seen=seen)
+    return Dataset(name, name, about, make, draws=1 if seen else 2, needs=polis.FOLDER)
 
 
 def _summeval(name: str, about: str, ratings: tuple[str, ...] | None) -> Dataset:
