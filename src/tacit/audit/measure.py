@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from tacit.audit.verdict import Estimate
@@ -26,10 +27,18 @@ from tacit.rewards.model import RewardModel
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
 
-__all__ = ["METHODS", "Measured", "Trial", "measure", "pool"]
+__all__ = ["METHODS", "AuditTraining", "Measured", "Trial", "measure", "pool"]
 
 METHODS = ("model", "pooled", "shuffled_user")
 COMPONENTS = 32
+
+
+class AuditTraining(TrainingConfig):
+    """Short runs: an audit trains many models, and asks which of two is better, not how good either can get."""
+
+    steps: int = Field(default=600, ge=1, le=10**9)
+    validate_every: int = Field(default=50, ge=1)
+    patience: int = Field(default=6, ge=0)
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ def measure(
     given: dict[str, Any] = {
         "validation": task.validation.index,
         "target_groups": task.validation.targets,
-        "training": (training or TrainingConfig()).model_copy(update={"seed": mix(seed, 401) % 2**32}),
+        "training": (training or AuditTraining()).model_copy(update={"seed": mix(seed, 401) % 2**32}),
         "on_event": on_event,
     }
     personal: list[RewardModel] = []

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
 from tacit.audit import Audit, check_settings, plan_audit, write_audit
 from tacit.audit import audit as run_audit
+from tacit.audit.measure import AuditTraining
 from tacit.audit.story import gain_table, sentence, settle, warning
 from tacit.choices import read_choices
 from tacit.cli._config import ConfigFile, Settings, read_config
@@ -16,12 +18,21 @@ from tacit.cli._options import Out, Seed
 from tacit.cli._paths import prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
-from tacit.cli.train_reward import TrainRewardConfig
 from tacit.recipes import item_vectors, table_embedder
+from tacit.rewards import RewardConfig
 
-__all__ = ["EXAMPLE", "audit"]
+__all__ = ["EXAMPLE", "AuditConfig", "audit"]
 
 EXAMPLE = "tacit audit data.jsonl --out audit/ --min-gain 1"
+
+
+class AuditConfig(BaseModel):
+    """All settings of `tacit audit`: those of `tacit train-reward`, with shorter training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reward: RewardConfig = RewardConfig()
+    training: AuditTraining = AuditTraining()
 
 
 def audit(
@@ -49,10 +60,10 @@ def audit(
 ) -> Result:
     """Say in plain words how much users disagree and what personalising buys: pays, does not pay, or cannot tell.
 
-    Settings are those of `tacit train-reward`; --seed replaces their training.seed.
+    Settings are those of `tacit train-reward`, with shorter training; --seed replaces their training.seed.
     """
     check_settings(min_gain=min_gain, repeats=repeats)
-    configured = read_config(TrainRewardConfig, config, settings)
+    configured = read_config(AuditConfig, config, settings)
     out = prepare_out(out, own="audit.json")
     started = time.perf_counter()
     table = read_choices(data, skip_bad_rows=skip_bad_rows)

@@ -53,7 +53,7 @@ def _polis(name: str, about: str, *, seen: bool) -> Dataset:
 
 def _summeval(name: str, about: str, ratings: tuple[str, ...] | None) -> Dataset:
     make = partial(summeval_task, name=name, ratings=ratings)
-    return Dataset(name, "summeval-types" if ratings else name, about, make, needs=summeval.FOLDER)
+    return Dataset(name, "summeval", about, make, needs=summeval.FOLDER)
 
 
 _ALL = (
