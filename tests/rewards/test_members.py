@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 import torch
-from reward_problems import problem
+from reward_problems import problem, short, small
 from torch.testing import assert_close
 
+from tacit.baselines import fit_pooled
 from tacit.rewards import RewardConfig, RewardModel, fit_reward
-from tacit.rewards.members import join_members
+from tacit.rewards.fitting import FitData, fit_data
+from tacit.rewards.members import fit_scale, folds, join_members
 from tacit.rewards.network import RewardNetwork
 from tacit.training import TrainingConfig
 
@@ -63,3 +66,47 @@ def test_the_default_trains_four_on_one_base(tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     again = RewardModel.load(tmp_path / "model")
     assert_close(again.score(again.prior(), users.vectors), model.score(model.prior(), users.vectors))
+
+
+def parts(*, seen: bool) -> list[FitData]:
+    users = problem(users=40, choices=12)
+    targets = torch.zeros(int(users.train.group.max()) + 1, dtype=torch.bool)
+    if seen:
+        targets[users.train.group[:50]] = True
+    targets = torch.cat([targets, torch.ones(int(users.validation.group.max()) + 1 - len(targets), dtype=torch.bool)])
+    return folds(fit_data(**users.settings(), target_groups=targets), 4, seed=0)
+
+
+def test_every_group_is_left_out_once_where_items_will_be_new() -> None:
+    data = problem(users=40, choices=12)
+    groups = [set(part.choices.group.flatten().tolist()) for part in parts(seen=False)]
+    every = set(data.train.group.flatten().tolist())
+    for part, trained in zip(parts(seen=False), groups, strict=True):
+        assert part.target_groups is not None
+        assert not bool(part.target_groups[part.choices.group].any())
+        assert 0.6 < len(trained) / len(every) < 0.9
+    assert all(sum(group in trained for trained in groups) == 3 for group in every)
+
+
+def test_nothing_is_left_out_where_items_are_known_in_use() -> None:
+    assert len({id(part) for part in parts(seen=True)}) == 1
+
+
+@pytest.mark.parametrize(("differ", "least", "most"), [(True, 0.5, 1.2), (False, 0.0, 0.35)])
+def test_the_personal_part_is_as_large_as_it_serves(differ: bool, least: float, most: float) -> None:
+    """Users who are all alike keep the pooled reward; users who differ keep their own."""
+    users = problem(differ=differ)
+    noise = torch.Generator().manual_seed(0)
+    data = fit_data(**users.settings())
+    config, training = small(dropout=0.3), short(steps=60)
+    networks = []
+    pooled = fit_pooled(**users.settings(), config=config, training=training)
+    for seed in range(2):
+        model = fit_reward(**users.settings(), config=config, training=short(steps=60, seed=seed), pooled=pooled)
+        networks.append(model.network)
+        if not differ:  # what training made small is made large again
+            last = model.network.head.net.personal[-1].weight  # type: ignore[union-attr, index]
+            last.data = torch.randn(last.shape, generator=noise)  # type: ignore[arg-type]
+    before = networks[0].head.net.personal[-1].weight.clone()  # type: ignore[union-attr, index]
+    assert least <= fit_scale(networks, [data.episodes(training)] * 2) <= most
+    assert torch.equal(networks[0].head.net.personal[-1].weight, before)  # type: ignore[union-attr, index]

@@ -16,7 +16,7 @@ from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.fitting import FitData, fit_data, fit_network, seeded_modules
 from tacit.rewards.heads import BilinearHead
-from tacit.rewards.members import join_members
+from tacit.rewards.members import fit_scale, folds, join_members
 from tacit.rewards.model import RewardModel
 from tacit.rewards.network import BasedFeatures, RewardNetwork
 from tacit.rewards.reference import EmbedderReference
@@ -79,8 +79,9 @@ def fit_reward(
     personal = config.encoder != "none"
     if personal and config.base and pooled is None:
         pooled = _fit_base(choices, vectors, validation, target_groups, config, training, folder, on_event)
+    parts = folds(data, config.members, training.seed)
     trained = [
-        _fit_member(model_class, config, data, _member_seed(training, number), pooled, label, place, on_event)
+        _fit_member(model_class, config, parts[number], _member_seed(training, number), pooled, label, place, on_event)
         for number, label, place in _members(config.members, name, folder)
     ]
     network, temperature, result = trained[0]
@@ -90,7 +91,9 @@ def fit_reward(
         with seeded_modules(training.seed):
             network = model_class.network_class(vectors.shape[1], config)
         network.standardizer.load_state_dict(data.standardizer.state_dict())
-        join_members(network.eval(), members)
+        scale = fit_scale(members, [part.episodes(training) for part in parts])
+        logger.info("%s: scale of the personal part %.2f", name, scale)
+        join_members(network.eval(), members, scale)
         episodes = data.episodes(training)
         temperature = fit_temperature(network, episodes)
         best = measure(network, episodes) | collapse_report(network, episodes[0])
