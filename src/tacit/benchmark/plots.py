@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from tacit.benchmark.methods import METHODS
 from tacit.benchmark.results import DatasetResult
@@ -63,6 +64,7 @@ def plot_cost(path: Path, results: Sequence[DatasetResult]) -> None:
         axes.annotate(method.label, (max(cost, 1e-3), gain), xytext=(5, 4), textcoords="offset points", fontsize=8.5)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.tick_params(which="minor", labelsize=8, colors=MUTED)
     axes.axhline(0, color=INK, linewidth=0.8)
