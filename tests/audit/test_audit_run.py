@@ -12,8 +12,10 @@ from audit_problems import QUICK, opposed, vectors_of
 
 from tacit.audit import Audit, Estimate, audit, check_settings, decide, plan_audit, write_audit
 from tacit.audit.audit import _people
+from tacit.audit.measure import measure
 from tacit.audit.story import sentence, settle, warning
 from tacit.errors import ConfigError
+from tacit.training.loop import Event
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +184,22 @@ def test_an_open_verdict_says_what_would_settle_it(same: Audit) -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="expected"):
         check_settings(**({"min_gain": 1.0, "repeats": 3} | wrong))  # type: ignore[arg-type]
+
+
+def test_two_views_of_the_items_are_tried_and_the_better_is_asked() -> None:
+    """With more numbers per item than components; validation decides for each model."""
+    table = opposed(differ=True)
+    noise = torch.randn(table.n_items, 40, generator=torch.Generator().manual_seed(0))
+    vectors = torch.cat([vectors_of(table), noise], dim=1)
+    ends: dict[str, float] = {}
+
+    def listen(event: Event) -> None:
+        if event["event"] == "validation":
+            ends[event["name"]] = min(event["nll"], ends.get(event["name"], 9.0))
+
+    task = replace(plan_audit(table, repeats=1)[0], vectors=vectors)
+    trial = measure(task, ks=(0, 3), seed=0, on_event=listen, **QUICK)
+    assert set(ends) == {"pooled", "pooled, 32 components", "reward", "reward, 32 components"}
+    better = min(("reward", "reward, 32 components"), key=ends.__getitem__)
+    assert trial.model.network.config.principal == (None if better == "reward" else 32)
+    assert trial.model.notes["validation_nll"] == ends[better]
