@@ -73,22 +73,20 @@ class LaplaceEncoder(Encoder):
             for step in range(self.steps - 1):
                 mode, _ = newton(mode, bounded=step < self.steps // 2)
         mode, root = newton(mode)
-        fit = (functional.logsigmoid(at_mean + (f @ mode.unsqueeze(-1)).squeeze(-1)) * weight).sum(-1)
-        volume = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        log_weight = self.logit.log_softmax(0) + fit - mode.square().sum(-1) / 2 - volume
         inverse = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False)
-        return MixturePosterior.of(
-            log_weight.log_softmax(-1),
-            mean + scale * mode,
-            scale.unsqueeze(-1) * inverse.mT,
-        )
+        if len(self.logit) == 1:
+            log_weight = mode.new_zeros(mode.shape[:2])
+        else:
+            fit = (functional.logsigmoid(at_mean + (f @ mode.unsqueeze(-1)).squeeze(-1)) * weight).sum(-1)
+            volume = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            log_weight = (self.logit.log_softmax(0) + fit - mode.square().sum(-1) / 2 - volume).log_softmax(-1)
+        return MixturePosterior.of(log_weight, mean + scale * mode, scale.unsqueeze(-1) * inverse.mT)
 
 
 def _bounding_curvature(gap: Tensor) -> Tensor:
     """The least curvature of a parabola below log sigmoid that touches it at `gap`: tanh(gap / 2) / (2 gap)."""
-    near = gap.abs() < 1e-3
-    gap = torch.where(near, 1.0, gap)
-    return torch.where(near, 0.25, torch.tanh(gap / 2) / (2 * gap))
+    gap = gap.abs().clamp(min=1e-3)  # even in the gap, and 1/4 at 0
+    return torch.tanh(gap / 2) / (2 * gap)
 
 
 def _change(winner: Tensor, loser: Tensor, tie: Tensor) -> Tensor:
