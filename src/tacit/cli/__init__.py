@@ -27,6 +27,9 @@ VERBS = {
     "benchmark": "Every method on every dataset under one protocol, with controls.",
     "infer": "Infer a user's profile from a few choices.",
     "score": "Score answers for the user of a profile.",
+    "train-policy": "Train a language model that a few choices steer.",
+    "generate": "Answers for the user of a profile.",
+    "export": "One user's policy as an ordinary LoRA folder.",
 }
 
 

@@ -6,6 +6,7 @@ final norm, the ones the model's own head reads.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from tacit.embedders.source import first_line, locate_model, quiet_transformers
 from tacit.embedders.transformer import LoadedModel, TransformerEmbedder, choose_device, choose_dtype
 from tacit.errors import EmbeddingError
 
-__all__ = ["load_huggingface"]
+__all__ = ["load_huggingface", "wrap_huggingface"]
 
 
 def load_huggingface(
@@ -71,9 +72,31 @@ def load_huggingface(
         raise EmbeddingError(
             f"'{name}' lacks {len(missing)} weights (such as {missing[0]}); save the whole model again"
         )
-    model = model.to(target).eval()
+    return wrap_huggingface(
+        model.to(target).eval(), tokenizer, name=name, folder=folder, pooling=pooling, max_length=max_length,
+        normalize=normalize, batch_tokens=batch_tokens,
+    )  # fmt: skip
+
+
+def wrap_huggingface(
+    model: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    folder: Path,
+    pooling: Pooling | None = None,
+    max_length: int | None = None,
+    normalize: bool = False,
+    batch_tokens: int | None = None,
+) -> TransformerEmbedder:
+    """An embedder around a model that is loaded already, without a head and in evaluation mode; see `load_huggingface`.
+
+    Raises:
+        EmbeddingError: a `max_length` that the model does not allow.
+    """
     pooling = pooling or ("last" if _is_causal(model) else "mean")
     pool = POOLING[pooling]
+    first = next(model.parameters())
 
     def forward(ids: Tensor, mask: Tensor) -> Tensor:
         return pool(model(input_ids=ids, attention_mask=mask).last_hidden_state.float(), mask)
@@ -86,8 +109,8 @@ def load_huggingface(
             folders=(folder,),
             spec={"name": name, "pooling": pooling},
             normalize=normalize,
-            device=target,
-            dtype=precision,
+            device=first.device,
+            dtype=first.dtype,
         ),
         max_length=max_length,
         batch_tokens=batch_tokens,

@@ -3,6 +3,7 @@
 from tacit.recipes.assess import Assessment, assess, load_with_control
 from tacit.recipes.embed import Embedded, embed_items
 from tacit.recipes.items import embedder_of, item_vectors, table_embedder
+from tacit.recipes.policy import train_policy
 from tacit.recipes.reward import TrainedReward, train_reward
 from tacit.recipes.users import InferredUser, ScoredItem, infer_user, load_profile, score_items
 
@@ -21,5 +22,6 @@ __all__ = [
     "load_with_control",
     "score_items",
     "table_embedder",
+    "train_policy",
     "train_reward",
 ]

@@ -22,7 +22,7 @@ from tacit.embedders import (
 )
 from tacit.embedders.embedder import Item
 from tacit.embedders.rows import DiskRows
-from tacit.errors import EmbeddingError, ModelFormatError, StateMismatchError
+from tacit.errors import EmbeddingError
 from tacit.rewards.model import RewardModel
 from tacit.rewards.reference import EmbedderReference
 
@@ -54,20 +54,7 @@ def embedder_of(model: RewardModel) -> Embedder:
     """
     if model.embedder is None:
         raise EmbeddingError("this model was trained on bare vectors, so it cannot read texts; use the Python API")
-    try:
-        embedder = resolve_embedder(**model.embedder.spec)
-    except (TypeError, AttributeError) as error:  # a config.json altered by hand
-        raise ModelFormatError(
-            f"the model names its embedder by {model.embedder.spec}, which means nothing here ({error}); "
-            "copy or train the model again"
-        ) from None
-    found, expected = (embedder.fingerprint, embedder.dim), (model.embedder.fingerprint, model.dim)
-    if found != expected:
-        raise StateMismatchError(
-            f"embedder {embedder.name!r} is not the one this model was trained with: found {found[0]}, {found[1]} "
-            f"dimensions, expected {expected[0]}, {expected[1]}; restore the old one or train again"
-        )
-    return embedder
+    return model.embedder.resolve(model.dim)
 
 
 def item_vectors(

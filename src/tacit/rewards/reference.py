@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tacit.embedders import Embedder, resolve_embedder
+from tacit.errors import ModelFormatError, StateMismatchError
+
 __all__ = ["EmbedderReference"]
 
 
@@ -12,3 +15,26 @@ class EmbedderReference:
 
     spec: dict[str, Any]
     fingerprint: str
+
+    def resolve(self, dim: int) -> Embedder:
+        """The embedder, checked to be the very same, with vectors of size `dim`.
+
+        Raises:
+            EmbeddingError: it cannot be found.
+            StateMismatchError: what stands under that name now makes other vectors.
+            ModelFormatError: the spec was altered.
+        """
+        try:
+            embedder = resolve_embedder(**self.spec)
+        except (TypeError, AttributeError) as error:  # a config.json altered by hand
+            raise ModelFormatError(
+                f"the model names its embedder by {self.spec}, which means nothing here ({error}); "
+                "copy or train the model again"
+            ) from None
+        found, expected = (embedder.fingerprint, embedder.dim), (self.fingerprint, dim)
+        if found != expected:
+            raise StateMismatchError(
+                f"embedder {embedder.name!r} is not the one this model was trained with: found {found[0]}, {found[1]} "
+                f"dimensions, expected {expected[0]}, {expected[1]}; restore the old one or train again"
+            )
+        return embedder

@@ -14,12 +14,14 @@ The suites hold plain `test_*` methods and need pytest only to be run.
 from tacit.testing.encoders import EncoderConformance
 from tacit.testing.heads import HeadConformance
 from tacit.testing.models import PreferenceModelConformance
+from tacit.testing.modulators import ModulatorConformance
 from tacit.testing.samples import random_choices
 from tacit.testing.storage import SavedModelConformance
 
 __all__ = [
     "EncoderConformance",
     "HeadConformance",
+    "ModulatorConformance",
     "PreferenceModelConformance",
     "SavedModelConformance",
     "random_choices",

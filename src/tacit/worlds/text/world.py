@@ -1,6 +1,6 @@
 """The text world: readable answers with visible attributes, and people who choose between them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from tacit.choices import Choice, ChoiceTable
 from tacit.errors import ConfigError
 from tacit.worlds.text.people import Users, calibrate_scale, draw_directions, draw_pairs
+from tacit.worlds.text.reader import read_answer
 from tacit.worlds.text.style import ATTRIBUTES, Style, describe
 from tacit.worlds.text.topics import Prompt, load_prompts
 from tacit.worlds.text.writer import write
@@ -35,6 +36,7 @@ class TextWorld:
         attributes: Float32[items attributes], zero mean and unit variance, axes named by `ATTRIBUTES`.
         weights: Float32[users attributes], nats per standard deviation; all of one norm, `scale`.
         pairs: Int64[users choices 2], item ids, the chosen one first.
+        centre, spread: Float32[attributes], by which raw attributes were standardised.
     """
 
     prompts: tuple[str, ...]
@@ -44,6 +46,8 @@ class TextWorld:
     weights: Tensor
     pairs: Tensor
     scale: float
+    centre: Tensor
+    spread: Tensor
 
     @classmethod
     def generate(
@@ -85,7 +89,8 @@ class TextWorld:
         chosen = [available[i] for i in np.sort(for_texts.permutation(len(available))[:n_prompts])]
         written = [(p.text, *answer) for p in chosen for answer in _answers(p, responses_per_prompt, for_texts)]
         raw = np.array([_measure(style, response) for _, style, response in written])
-        attributes = (raw - raw.mean(0)) / raw.std(0).clip(min=1e-12)
+        centre, spread = raw.mean(0), raw.std(0).clip(min=1e-12)
+        attributes = (raw - centre) / spread
 
         def margins(weights: np.ndarray, pairs: np.ndarray) -> np.ndarray:
             gaps = attributes[pairs[..., 0]] - attributes[pairs[..., 1]]
@@ -107,6 +112,8 @@ class TextWorld:
             weights=torch.from_numpy(weights).float(),
             pairs=torch.from_numpy(pairs),
             scale=scale,
+            centre=torch.from_numpy(centre).float(),
+            spread=torch.from_numpy(spread).float(),
         )
 
     @property
@@ -159,6 +166,15 @@ class TextWorld:
         weights = self.weights if users is None else self.weights[users]
         attributes = self.attributes if items is None else self.attributes[items]
         return weights @ attributes.T
+
+    def measure(self, prompt: str, answers: Sequence[str]) -> Tensor:
+        """The attributes of any answers to a prompt, read off their words: Float32[answers attributes].
+
+        Raises:
+            KeyError: a prompt that is not of this world.
+        """
+        raw = torch.tensor([read_answer(prompt, answer).attributes() for answer in answers], dtype=torch.float32)
+        return (raw.view(-1, len(ATTRIBUTES)) - self.centre) / self.spread
 
     def locate(self, items: Iterable[tuple[str, str]]) -> Tensor:
         """World ids Int64[items] of (prompt, response) texts, such as `table.item_texts()`.

@@ -9,7 +9,7 @@ import numpy as np
 from tacit.worlds.text.style import JOKES, SENTENCES, Style
 from tacit.worlds.text.topics import REGISTERS, Prompt, load_devices
 
-__all__ = ["write"]
+__all__ = ["contract", "write"]
 
 CONTRACTIONS = {
     r"\bdo not\b": "don't",
@@ -50,9 +50,13 @@ def write(prompt: Prompt, style: Style, rng: np.random.Generator) -> str:
     add(doubts, f"{stance}_closer")
     add(parts, f"{tone}_closer")
     text = " ".join(s[0].upper() + s[1:] for s in sentences)
-    if style.formality < 0:
-        for pattern, short in CONTRACT:
-            text = pattern.sub(short, text)
+    return contract(text) if style.formality < 0 else text
+
+
+def contract(text: str) -> str:
+    """The text with its contractions: "it is" becomes "it's"."""
+    for pattern, short in CONTRACT:
+        text = pattern.sub(short, text)
     return text
 
 

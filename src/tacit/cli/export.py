@@ -1,0 +1,52 @@
+"""`tacit export`: one user's policy as an ordinary LoRA folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tacit.cli._options import Seed
+from tacit.cli._paths import prepare_out
+from tacit.cli._result import Result
+from tacit.policies import SteerablePolicy, export_adapter
+from tacit.recipes.users import load_profile
+
+__all__ = ["EXAMPLE", "export"]
+
+EXAMPLE = "tacit export policy/ --profile profile.json --out adapter/"
+
+
+def export(
+    policy: Annotated[str, typer.Argument(metavar="POLICY", help="Folder of `tacit train-policy`.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Folder for the adapter.")],
+    profile: Annotated[
+        Path | None, typer.Option("--profile", metavar="PROFILE.json", help="From `tacit infer`; default: a stranger.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="MODEL", help="The base, where it is not under its old name.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...; default: what there is.")] = None,
+    seed: Seed = 0,
+) -> Result:
+    """Fold one user's policy into a LoRA folder for stock `peft`, vLLM or SGLang, and check it against the policy.
+
+    Nothing here is random; --seed is taken because every verb takes it.
+    """
+    out = prepare_out(out, own="adapter_config.json")
+    loaded = SteerablePolicy.load(policy, base=base, device=device, dtype="float32")
+    user = load_profile(profile) if profile else loaded.reward.prior()
+    found = export_adapter(loaded, user, out)
+    data = {
+        "out": str(out),
+        "largest_difference": found.difference,
+        "tolerance": found.tolerance,
+        "moved": found.moved,
+    }
+    view = [
+        f"stock peft on {loaded.base.name}: logits within {found.difference:.1e} of the live policy "
+        f"(allowed {found.tolerance:.1e}); the adapter moves them by up to {found.moved:.2g}",
+        f"written: {out}",
+    ]
+    if found.moved < 1000 * found.difference:
+        view.insert(1, "the adapter changes hardly anything: this policy treats the user much as the base does")
+    return Result(data, view)

@@ -1,0 +1,222 @@
+"""Training a policy: NP-DPO on choices, with the contexts' latents from a reward model that is already there."""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit.choices.index import ChoiceIndex
+from tacit.episodes.batch import ChoiceBatch
+from tacit.errors import ConfigError
+from tacit.evaluation.episodes import evaluation_episodes
+from tacit.policies.accuracy import direction, implicit_choices
+from tacit.policies.base import Base
+from tacit.policies.config import PolicyConfig
+from tacit.policies.pairs import PolicyPairs, Row, tokenise
+from tacit.policies.policy import SteerablePolicy
+from tacit.policies.reference import reference_log_probs
+from tacit.policies.steered_pairs import SteeredPairs
+from tacit.policies.trainer import PolicyTrainer
+from tacit.policies.training_config import PolicyTrainingConfig
+from tacit.rewards.model import RewardModel
+from tacit.training.loop import Event
+from tacit.training.trackers import Tracker, open_trackers
+
+__all__ = ["choice_evidence", "fit_policy"]
+
+KS = (0, 1, 5, 10)
+_AT_ONCE = 4096
+
+
+def fit_policy(
+    base: Base,
+    reward: RewardModel,
+    items: Sequence[tuple[str, str]],
+    vectors: Tensor,
+    train: ChoiceIndex,
+    validation: ChoiceIndex,
+    *,
+    folder: Path,
+    target_groups: Tensor | None = None,
+    config: PolicyConfig | None = None,
+    training: PolicyTrainingConfig | None = None,
+    told: tuple[Tensor, Tensor] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> SteerablePolicy:
+    """Train a policy and return it at its best validation loss.
+
+    Args:
+        base: stays as it is.
+        reward: turns contexts into z; frozen.
+        items: (prompt, response) texts by item id.
+        vectors: Float[items dim], as the reward model reads items.
+        train, validation: choices of different users.
+        folder: for checkpoints, `metrics.jsonl` and reference log-probabilities; a killed run goes on from there.
+        told: z of the users of `train` and of `validation`, Float[users latent] each: instead of inferring z a policy
+            then learns to follow it. The true tastes make an upper line, zeros plain DPO for everybody.
+        target_groups: Bool[groups], what validation asks about; else groups are divided by hashes.
+        on_event: receives training events; must be quick.
+
+    Raises:
+        ChoiceError: no choices, or responses that cannot be trained on.
+        ConfigError: the loss is not finite.
+    """
+    config, training = config or PolicyConfig(), training or PolicyTrainingConfig()
+    folder.mkdir(parents=True, exist_ok=True)
+    log = _Log(folder, on_event)
+    latent = None if told is None else told[0].shape[1]
+    policy = SteerablePolicy.new(base, reward, config, latent=latent, seed=training.seed)
+    used = torch.zeros(len(items), dtype=torch.bool)
+    for part in (train, validation):
+        used[part.items[part.rank >= 0]] = True
+    rows = tokenise(policy.dialogue, items, used)
+    reference = reference_log_probs(
+        policy.dialogue, rows, file=folder / "reference.safetensors",
+        progress=lambda done, total: log({"event": "step", "name": "reference", "step": done, "steps": total}),
+    )  # fmt: skip
+    pairs = PolicyPairs.build(
+        train, choice_evidence(reward, train, vectors), rows, reference, reward, policy.dialogue,
+        max_context=training.max_context, seed=training.seed, told=None if told is None else told[0],
+    )  # fmt: skip
+    run = _fingerprint(policy, training, (train, validation), rows, (vectors, target_groups, *(told or ())))
+    with _randomness_kept():
+        trainer = PolicyTrainer(
+            SteeredPairs(policy, training), pairs, training,
+            _validation(
+                policy, validation, vectors, rows, reference, target_groups, training, None if told is None else told[1]
+            ),
+            folder=folder, run=run, emit=log,
+        )  # fmt: skip
+        resumed = trainer.resumable()
+        log.begin(trainer.progress.step, training.report_to, here=trainer.is_world_process_zero())
+        log({"event": "start", "name": "policy", "step": trainer.progress.step, "steps": training.max_steps})
+        result = trainer.train(resume_from_checkpoint=resumed)
+    policy.modulator.load_state_dict(trainer.best, strict=True)
+    policy.modulator.eval().requires_grad_(False)
+    progress = trainer.progress
+    log({"event": "end", "name": "policy", "step": progress.step, "steps": training.max_steps})
+    policy.notes.update({
+        "training": training.model_dump(mode="json"), "steps": progress.step, "best_step": progress.best_step,
+        "seconds": result.metrics.get("train_runtime", 0.0),
+        **{f"validation_{name}": value for name, value in progress.best.items()},
+    })  # fmt: skip
+    return policy
+
+
+def choice_evidence(reward: RewardModel, index: ChoiceIndex, vectors: Tensor) -> Tensor:
+    """What each choice tells of its user, Float64[choices evidence]: worked out once, since it depends on no other."""
+    parts = []
+    for rows in torch.arange(len(index)).split(_AT_ONCE):
+        batch = ChoiceBatch(
+            vectors[index.items[rows]].unsqueeze(1), index.rank[rows].unsqueeze(1), index.weight[rows].unsqueeze(1)
+        )
+        parts.append(reward.evidence(batch).squeeze(1))
+    return torch.cat(parts) if parts else torch.zeros(0, reward.network.encoder.evidence_dim, dtype=torch.float64)
+
+
+def _validation(
+    policy: SteerablePolicy,
+    validation: ChoiceIndex,
+    vectors: Tensor,
+    rows: Sequence[Row | None],
+    reference: Tensor,
+    target_groups: Tensor | None,
+    training: PolicyTrainingConfig,
+    told: Tensor | None,
+) -> Callable[[], dict[str, float]]:
+    """Loss and accuracy on users and groups that are not trained on: by k, and by side of the main axis of users."""
+    some = validation.user.unique()[: training.eval_users]
+    index = validation.of_users(some)
+    episodes = evaluation_episodes(
+        index, max_k=max(KS), max_targets=training.eval_pairs, target_groups=target_groups, seed=training.seed
+    )
+    evidence = choice_evidence(policy.reward, index, vectors)
+    told = None if told is None else told[some][episodes.users]
+
+    def validate() -> dict[str, float]:
+        found = implicit_choices(policy, episodes, evidence, rows, reference, KS, told=told)
+        accuracy = found.accuracy()
+        side = direction(found.z[-1]) if len(found.z[-1]) > 1 else torch.ones(len(found.z[-1]), dtype=torch.bool)
+        loss = found.loss(training.beta)[found.has].mean()  # no nanmean: a NaN of the policy's must show
+        numbers = {"loss": float(loss), "accuracy": float(accuracy.nanmean())}
+        for place, k in enumerate(KS):
+            numbers[f"accuracy_k{k}"] = float(accuracy[place].nanmean())
+        for name, users in (("one", side), ("other", ~side)):
+            numbers[f"accuracy_{name}_side"] = float(accuracy[-1, users].nanmean())
+        if not np.isfinite(numbers["loss"]):
+            raise ConfigError(f"the policy's validation loss is {numbers['loss']}; lower learning_rate")
+        return {name: value for name, value in numbers.items() if np.isfinite(value)}
+
+    return validate
+
+
+def _fingerprint(
+    policy: SteerablePolicy,
+    training: PolicyTrainingConfig,
+    indices: Sequence[ChoiceIndex],
+    rows: Sequence[Row | None],
+    tensors: Sequence[Tensor | None],
+) -> str:
+    """Of everything that the trajectory, and what is best on it, depends on."""
+    digest = hashlib.blake2b(digest_size=8)
+    said = [policy.base.fingerprint, policy.reward.fingerprint, policy.config.model_dump_json(), rows]
+    digest.update(json.dumps([*said, training.model_dump_json(exclude={"report_to"})]).encode())
+    columns = [
+        column
+        for index in indices
+        for column in (index.user, index.items, index.rank, index.weight, index.group, index.timestamp)
+    ]
+    for part in (*columns, *tensors):
+        digest.update(b"" if part is None else part.contiguous().cpu().numpy().data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _randomness_kept() -> Iterator[None]:
+    """`Trainer` seeds every global state when it is made; afterwards they are what they were."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
+        torch.set_rng_state(kept[2])
+        for device, state in enumerate(cuda):
+            torch.cuda.set_rng_state(state, device)
+
+
+class _Log:
+    """Hands events on, and appends what is measured to `metrics.jsonl`; one process speaks for all."""
+
+    def __init__(self, folder: Path, on_event: Callable[[Event], None] | None) -> None:
+        self.folder, self.listeners = folder, [on_event] if on_event else []
+        self.file, self.here = folder / "metrics.jsonl", True
+
+    def begin(self, step: int, trackers: Sequence[Tracker], *, here: bool) -> None:
+        """Drop what an earlier run noted beyond `step`, from where this one goes on."""
+        self.here = here
+        if not here:
+            return
+        kept = []
+        for raw in self.file.read_text().splitlines() if self.file.exists() else ():
+            with suppress(ValueError):  # the last line, cut by a kill
+                kept += [raw] if json.loads(raw)["step"] <= step else []
+        self.file.write_text("".join(raw + "\n" for raw in kept))
+        if trackers:
+            self.listeners.append(open_trackers(trackers, "policy", self.folder))
+
+    def __call__(self, event: Event) -> None:
+        if not self.here:
+            return
+        if event["event"] in ("log", "validation"):
+            with self.file.open("a") as file:
+                file.write(json.dumps({key: value for key, value in event.items() if key != "event"}) + "\n")
+        for listener in self.listeners:
+            listener(event)

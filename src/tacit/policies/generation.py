@@ -1,0 +1,143 @@
+"""Writing answers: sampling, beams, several answers a prompt, and streaming, all by `transformers`' own `generate`."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from tacit.errors import ChoiceError
+from tacit.policies.dialogue import Dialogue, Tokens
+
+__all__ = ["Sampling", "generate", "stream"]
+
+
+class Sampling(BaseModel):
+    """How answers are drawn.
+
+    Attributes:
+        max_new_tokens: the longest answer.
+        temperature: 0 = always the most likely token.
+        top_p: the smallest set of tokens of this probability is drawn from.
+        beams: beam search over so many, with temperature 0; 1 = none.
+        samples: answers to each prompt.
+        seed: fixes the draws.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    max_new_tokens: int = Field(default=128, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    beams: int = Field(default=1, ge=1)
+    samples: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether chance plays a part."""
+        return self.temperature > 0 and self.beams == 1
+
+    def keywords(self, dialogue: Dialogue) -> dict[str, Any]:
+        """The same in the words of `model.generate`, but for its own sampling, which touches global random state."""
+        from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+        draws: list[Any] = []
+        if self.drawn:
+            draw = _Draw(self.seed, dialogue.base.device)
+            draws = [TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p), draw]
+        return {
+            "do_sample": False,
+            "logits_processor": LogitsProcessorList(draws),
+            "num_beams": self.beams,
+            "num_return_sequences": 1 if self.drawn else self.samples,
+            "max_new_tokens": self.max_new_tokens,
+            "eos_token_id": dialogue.base.tokenizer.eos_token_id,
+            "pad_token_id": dialogue.base.pad,
+            "use_cache": True,
+        }
+
+
+def generate(model: Any, dialogue: Dialogue, prompts: Sequence[str], sampling: Sampling) -> list[list[str]]:
+    """Answers to each prompt.
+
+    Raises:
+        ChoiceError: a prompt that leaves no room for an answer.
+    """
+    if sampling.samples > sampling.beams and not sampling.drawn:
+        raise ChoiceError(
+            f"{sampling.samples} answers of {sampling.beams} beams, or at temperature 0, would not differ; "
+            "raise beams, or the temperature without beams"
+        )
+    tokens = _asked(dialogue, prompts, sampling)
+    each = sampling.samples if sampling.drawn else 1  # rows of one prompt; beams lay out theirs themselves
+    ids, mask = tokens.ids.repeat_interleave(each, 0), tokens.mask.repeat_interleave(each, 0)
+    with torch.inference_mode():
+        rows = model.generate(input_ids=ids, attention_mask=mask, **sampling.keywords(dialogue))
+    texts = [_text(dialogue, row) for row in rows[:, ids.shape[1] :].tolist()]
+    return [texts[at : at + sampling.samples] for at in range(0, len(texts), sampling.samples)]
+
+
+def stream(
+    steered: Callable[[], AbstractContextManager[Any]], dialogue: Dialogue, prompt: str, sampling: Sampling
+) -> Iterator[str]:
+    """One answer in pieces; `steered` gives the model within a block, in the thread that writes."""
+    from transformers import TextIteratorStreamer
+
+    tokens = _asked(dialogue, [prompt], sampling)
+    streamer = TextIteratorStreamer(dialogue.base.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    keywords = sampling.model_copy(update={"samples": 1, "beams": 1}).keywords(dialogue)
+    failure: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            with steered() as model, torch.inference_mode():
+                model.generate(input_ids=tokens.ids, attention_mask=tokens.mask, streamer=streamer, **keywords)
+        except BaseException as error:  # raised again where the pieces are read
+            failure.append(error)
+            streamer.end()
+
+    def pieces() -> Iterator[str]:
+        thread = threading.Thread(target=write, daemon=True)
+        thread.start()
+        yield from (piece for piece in streamer if piece)
+        thread.join()
+        if failure:
+            raise failure[0]
+
+    return pieces()
+
+
+def _asked(dialogue: Dialogue, prompts: Sequence[str], sampling: Sampling) -> Tokens:
+    rows = [dialogue.prompt(prompt) for prompt in prompts]
+    longest, limit = max(map(len, rows)), dialogue.base.context
+    if limit is not None and longest + sampling.max_new_tokens > limit:
+        raise ChoiceError(
+            f"a prompt of {longest} tokens and an answer of up to {sampling.max_new_tokens} exceed the {limit} tokens "
+            f"of base '{dialogue.base.name}'; shorten the prompt or lower max_new_tokens"
+        )
+    return dialogue.batch([(row, 0) for row in rows]).to(dialogue.base.device)
+
+
+def _text(dialogue: Dialogue, ids: list[int]) -> str:
+    end = dialogue.base.tokenizer.eos_token_id
+    ids = ids[: ids.index(end)] if end in ids else ids
+    return dialogue.base.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+class _Draw:
+    """Adds Gumbel noise to logits, so that the largest is a draw from their softmax.
+
+    The noise has a generator of its own: torch's global one is shared by all threads, so that answers written at the
+    same time, and whatever else draws meanwhile, would change one another.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._generator = torch.Generator(device).manual_seed(seed)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        wait = torch.empty_like(scores).exponential_(generator=self._generator)
+        return scores - wait.clamp_(min=torch.finfo(wait.dtype).tiny).log()

@@ -1,0 +1,19 @@
+"""Modulators: how z changes the function that a language model computes."""
+
+from tacit.policies.modulators.build import build_modulator
+from tacit.policies.modulators.config import ModulatorConfig
+from tacit.policies.modulators.film import FiLM
+from tacit.policies.modulators.gated_lora import GatedLoRA
+from tacit.policies.modulators.modulator import Modulator, Site
+from tacit.policies.modulators.sites import find_blocks, find_linears
+
+__all__ = [
+    "FiLM",
+    "GatedLoRA",
+    "Modulator",
+    "ModulatorConfig",
+    "Site",
+    "build_modulator",
+    "find_blocks",
+    "find_linears",
+]

@@ -1,0 +1,28 @@
+"""From a configuration and a base model to a modulator."""
+
+from typing import Any
+
+import torch
+
+from tacit.policies.modulators.config import ModulatorConfig
+from tacit.policies.modulators.film import FiLM
+from tacit.policies.modulators.gated_lora import GatedLoRA
+from tacit.policies.modulators.modulator import Modulator
+from tacit.policies.modulators.sites import find_blocks, find_linears
+
+__all__ = ["build_modulator"]
+
+
+def build_modulator(
+    model: Any, latent: int, config: ModulatorConfig, generator: torch.Generator | None = None
+) -> Modulator:
+    """A new modulator for a causal language model, the identity until it is trained.
+
+    Raises:
+        ConfigError: blocks or targets that the model does not have.
+    """
+    blocks = find_blocks(model, config.blocks)
+    if config.kind == "film":
+        return FiLM(blocks, latent, generator=generator)
+    linears = find_linears(model, blocks, config.targets)
+    return GatedLoRA(linears, latent, rank=config.rank, alpha=config.alpha, generator=generator)

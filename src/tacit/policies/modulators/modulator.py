@@ -1,0 +1,57 @@
+"""The contract of a modulator: what z does to the function a language model computes.
+
+A modulator owns a few weights per site (a module inside the base model, untouched) and turns z into a signal once per
+request. At each site it replaces the module's output by one that depends on that signal. It never wraps or renames
+anything in the base: off, the base is the reference, bit for bit.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Modulator", "Site"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A module of the base model by its full name, with the sizes of its input and output vectors."""
+
+    name: str
+    inputs: int
+    outputs: int
+
+
+class Modulator(nn.Module, ABC):
+    """Weights that change a base model's modules by z: Float[rows latent], one row a user.
+
+    Attributes:
+        latent: size of z.
+        sites: what is changed, in the base's order.
+    """
+
+    def __init__(self, sites: Sequence[Site], latent: int) -> None:
+        super().__init__()
+        self.sites, self.latent = tuple(sites), latent
+
+    @abstractmethod
+    def signal(self, z: Tensor) -> Tensor:
+        """All that the sites need to know of z, computed once per request: Float[sites rows width]."""
+
+    @abstractmethod
+    def change(self, site: int, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
+        """What a site puts out instead of `output`, Float[rows tokens outputs]; before training, `output` itself.
+
+        Shapes: inputs Float[rows tokens inputs], signal Float[rows width].
+        """
+
+    def parameter_count(self) -> int:
+        """Number of weights."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def normal(shape: Sequence[int], std: float, generator: torch.Generator | None) -> nn.Parameter:
+    """Weights drawn from a generator of one's own, so that nobody else's random state is touched."""
+    return nn.Parameter(torch.randn(*shape, generator=generator) * std)

@@ -1,0 +1,93 @@
+"""What comes of steering: answers written for many users, how good they find them, and how the language fares."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tacit.episodes import step_generator
+from tacit.policies.generation import Sampling
+from tacit.policies.policy import SteerablePolicy
+
+__all__ = ["Health", "answers_for", "language_health", "steering_efficiency", "win_rate"]
+
+ROWS_AT_ONCE = 256
+
+
+def answers_for(
+    policy: SteerablePolicy, prompts: Sequence[Sequence[str]], z: Tensor | None, sampling: Sampling
+) -> list[list[str]]:
+    """One answer to each prompt of each user, written as z[user], Float[users latent] (None: as the base writes).
+
+    Every batch has a seed of its own, the same for every policy, so that methods are compared on the same luck.
+    """
+    flat = [(user, prompt) for user, asked in enumerate(prompts) for prompt in asked]
+    texts: list[str] = []
+    for number, start in enumerate(range(0, len(flat), ROWS_AT_ONCE)):
+        some = flat[start : start + ROWS_AT_ONCE]
+        own = None if z is None else z[torch.tensor([user for user, _ in some])]
+        one = sampling.model_copy(update={"seed": sampling.seed + number, "samples": 1})
+        texts += [drawn[0] for drawn in policy.generate([prompt for _, prompt in some], own, one)]
+    found: list[list[str]] = [[] for _ in prompts]
+    for (user, _), text in zip(flat, texts, strict=True):
+        found[user].append(text)
+    return found
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the language of some answers fares.
+
+    Attributes:
+        perplexity: of the answers under the unsteered base, per token, end of answer included.
+        distinct: share of different word bigrams among all.
+        empty: share of answers without a word.
+        words: mean length.
+    """
+
+    perplexity: float
+    distinct: float
+    empty: float
+    words: float
+
+
+def language_health(policy: SteerablePolicy, prompts: Sequence[str], answers: Sequence[str]) -> Health:
+    """Of answers, one a prompt, however they were written."""
+    written = [(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.strip()]
+    total, tokens = 0.0, 0
+    for start in range(0, len(written), 64):
+        some = written[start : start + 64]
+        total += float(policy.log_probs(some, None).double().sum())
+        tokens += sum(len(policy.dialogue.response(prompt, answer)) for prompt, answer in some)
+    bigrams = [pair for _, answer in written for pair in zip(answer.split(), answer.split()[1:], strict=False)]
+    return Health(
+        perplexity=math.exp(-total / max(1, tokens)),
+        distinct=len(set(bigrams)) / max(1, len(bigrams)),
+        empty=1 - len(written) / max(1, len(answers)),
+        words=sum(len(answer.split()) for answer in answers) / max(1, len(answers)),
+    )
+
+
+def steering_efficiency(
+    gained: Tensor, unsteered: Tensor, told: Tensor, *, resamples: int = 1000, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """(mean gold reward - mean unsteered) / (mean told - mean unsteered), by row, with 95 % intervals over users.
+
+    Means over users first, the ratio last; a resample draws the same users for all three.
+
+    Shapes: gained Float[rows users]; unsteered, told Float[users]; returns Float64[rows] and Float64[rows 2].
+    """
+    users = gained.shape[1]
+    columns = torch.cat([gained - unsteered, (told - unsteered).unsqueeze(0)]).double()
+    means = columns.mean(1)
+    drawn = torch.randint(users, (resamples, users), generator=step_generator(seed, 403))
+    sampled = columns[:, drawn].mean(-1)  # rows + 1, resamples
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    return means[:-1] / means[-1], (sampled[:-1] / sampled[-1]).quantile(tails, dim=1).T
+
+
+def win_rate(ours: Tensor, theirs: Tensor) -> Tensor:
+    """How often one answer is worth more to its user than the other's, ties counting half: scalar of Float[...]."""
+    return torch.heaviside((ours - theirs).double(), torch.tensor(0.5, dtype=torch.float64)).mean()

@@ -1,0 +1,179 @@
+"""The training data of a policy: pairs of tokenised responses, each with a context of the same user's other choices."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from tacit.choices.index import ChoiceIndex
+from tacit.episodes import draw_contexts, step_generator
+from tacit.errors import ChoiceError
+from tacit.policies.dialogue import Dialogue
+from tacit.rewards.model import RewardModel
+
+__all__ = ["PairBatches", "PolicyPairs", "Row", "tokenise"]
+
+Row = tuple[list[int], int]
+"""The tokens of prompt and response, and how many of them are the response."""
+
+_BUCKET = 32  # batches sorted by length together: long enough to save padding, short enough to stay a shuffle
+
+
+def tokenise(dialogue: Dialogue, items: Sequence[tuple[str, str]], used: Tensor) -> list[Row | None]:
+    """The row of every used item (Bool[items]), None for the others; prompts are tokenised once."""
+    prompts: dict[str, list[int]] = {}
+    rows: list[Row | None] = []
+    for (prompt, response), wanted in zip(items, used.tolist(), strict=True):
+        if wanted and prompt not in prompts:
+            prompts[prompt] = dialogue.prompt(prompt)
+        rows.append(dialogue.row(prompts[prompt], dialogue.response(prompt, response)) if wanted else None)
+    return rows
+
+
+@dataclass(frozen=True)
+class PolicyPairs(Dataset[tuple[int, int]]):
+    """Every two differently ranked (or tied) responses of one choice, as a pair for DPO.
+
+    Shapes:
+        pairs: Int64[pairs 2] item ids, the preferred first.
+        choice: Int64[pairs], the row of `index` each comes from.
+        weight: Float32[pairs], the choice's weight shared among its pairs.
+        tie: Bool[pairs].
+        evidence: Float64[choices evidence] of every choice in `index`, as `reward` reads it.
+        told: Float32[users latent], z of every user of `index` where a policy is told it instead of inferring it.
+        rows: by item id. reference: Float32[items], the base's log-probability of each response.
+    """
+
+    index: ChoiceIndex
+    pairs: Tensor
+    choice: Tensor
+    weight: Tensor
+    tie: Tensor
+    evidence: Tensor
+    rows: Sequence[Row | None]
+    reference: Tensor
+    reward: RewardModel
+    dialogue: Dialogue
+    max_context: int
+    seed: int
+    told: Tensor | None = None
+
+    @classmethod
+    def build(
+        cls,
+        index: ChoiceIndex,
+        evidence: Tensor,
+        rows: Sequence[Row | None],
+        reference: Tensor,
+        reward: RewardModel,
+        dialogue: Dialogue,
+        *,
+        max_context: int,
+        seed: int,
+        told: Tensor | None = None,
+    ) -> "PolicyPairs":
+        """All pairs of all choices.
+
+        Raises:
+            ChoiceError: there are none.
+        """
+        left, right = torch.combinations(torch.arange(index.items.shape[1]), 2).unbind(1)
+        rank_l, rank_r = index.rank[:, left], index.rank[:, right]
+        present = (rank_l >= 0) & (rank_r >= 0)
+        choice, place = present.nonzero().unbind(1)
+        if not len(choice):
+            raise ChoiceError("there is no choice to train a policy on")
+        items = torch.stack([index.items[choice, left[place]], index.items[choice, right[place]]], 1)
+        swapped = rank_l[choice, place] > rank_r[choice, place]
+        pairs = torch.where(swapped.unsqueeze(1), items.flip(1), items)
+        weight = (index.weight / present.sum(1).clamp(min=1))[choice].float()
+        tie = rank_l[choice, place] == rank_r[choice, place]
+        return cls(
+            index, pairs, choice, weight, tie, evidence, rows, reference, reward, dialogue, max_context, seed, told
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, at: tuple[int, int]) -> tuple[int, int]:
+        return at
+
+    def lengths(self) -> Tensor:
+        """Int64[pairs]: tokens of the longer row of each pair."""
+        tokens = torch.tensor([0 if row is None else len(row[0]) for row in self.rows])
+        return tokens[self.pairs].amax(1)
+
+    def collate(self, drawn: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """A batch from (epoch, pair) numbers: rows preferred, rejected, preferred, ... and a z for each pair."""
+        epoch, number = torch.tensor(drawn).unbind(1)
+        items = self.pairs[number]
+        tokens = self.dialogue.batch([self._row(item) for item in items.flatten().tolist()])
+        return {
+            "ids": tokens.ids,
+            "mask": tokens.mask,
+            "response": tokens.response,
+            "z": self.latents(number, epoch),
+            "reference": self.reference[items],
+            "weight": self.weight[number],
+            "tie": self.tie[number],
+        }
+
+    def latents(self, number: Tensor, epoch: Tensor | int) -> Tensor:
+        """Posterior means Float32[pairs latent] from a context drawn for each of some pairs, or what is told."""
+        if self.told is not None:
+            return self.told[self.index.user[self.choice[number]]]
+        contexts = draw_contexts(self.index, self.choice[number], self.max_context, seed=self.seed, epoch=epoch)
+        return context_latents(self.reward, self.index, self.evidence, contexts)
+
+    def _row(self, item: int) -> Row:
+        row = self.rows[item]
+        assert row is not None, f"item {item} occurs in a choice and was not tokenised"
+        return row
+
+
+def context_latents(reward: RewardModel, index: ChoiceIndex, evidence: Tensor, contexts: Tensor) -> Tensor:
+    """Posterior means Float32[users latent] of contexts Int64[users k], rows of `index` (-1 = none)."""
+    chosen = contexts.clamp(min=0)
+    weight = index.weight[chosen].double() * (contexts >= 0)
+    time = None if reward.half_life is None else index.timestamp[chosen]
+    state = reward.prior(len(contexts)).add(evidence[chosen], weight, time)
+    return reward.posterior(state).mean.float()
+
+
+class PairBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, pair) numbers, of pairs of like length, the same for any number of processes.
+
+    A step's pairs depend on seed and step only; they are divided into `parts` batches, of `size` / `parts` pairs each,
+    for as many processes and accumulated forwards as there are.
+    """
+
+    def __init__(self, lengths: Tensor, size: int, parts: int, steps: int, seed: int) -> None:
+        self.lengths, self.size, self.parts, self.steps, self.seed = lengths, size, parts, steps, seed
+
+    def __len__(self) -> int:
+        return self.steps * self.parts
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        each = self.size // self.parts
+        step, epoch = 0, 0
+        while step < self.steps:
+            for numbers in self._epoch(epoch):
+                for part in range(self.parts):
+                    yield [(epoch, number) for number in numbers[part * each : (part + 1) * each]]
+                step += 1
+                if step == self.steps:
+                    return
+            epoch += 1
+
+    def _epoch(self, epoch: int) -> list[list[int]]:
+        """The steps of one pass: shuffled, sorted by length within runs of some batches, and those shuffled."""
+        generator = step_generator(self.seed, 402, epoch)
+        count = len(self.lengths)
+        order = torch.cat([torch.randperm(count, generator=generator) for _ in range(-(-self.size // count))])
+        order = order[: len(order) // self.size * self.size]
+        runs = [run[self.lengths[run].argsort(stable=True)] for run in order.split(self.size * _BUCKET)]
+        batches = torch.cat(runs).view(-1, self.size)
+        return batches[torch.randperm(len(batches), generator=generator)].tolist()

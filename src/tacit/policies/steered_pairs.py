@@ -1,0 +1,110 @@
+"""NP-DPO as one module: a batch of pairs in, the loss and what it is made of out."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from tacit.objectives.dpo import preference_loss
+from tacit.policies.dialogue import Tokens
+from tacit.policies.grouping import length_groups
+from tacit.policies.log_probs import response_logits, row_sums
+from tacit.policies.policy import SteerablePolicy
+from tacit.policies.training_config import PolicyTrainingConfig
+
+__all__ = ["SteeredPairs"]
+
+
+class SteeredPairs(nn.Module):
+    """loss = mean over pairs of preference_loss(log-ratio of the preferred - log-ratio of the rejected | z), + anchors.
+
+    The base runs in evaluation mode throughout: its dropout would blur the ratio to a reference computed without any.
+    """
+
+    def __init__(self, policy: SteerablePolicy, config: PolicyTrainingConfig) -> None:
+        super().__init__()
+        self.modulator, self.base = policy.modulator, policy.base.model
+        self.policy, self.config_ = policy, config
+
+    def train(self, mode: bool = True) -> "SteeredPairs":
+        """Training mode for the modulator, and for blocks only as far as checkpointing asks for it."""
+        self.training = mode
+        self.modulator.train(mode)
+        self.base.eval()
+        if self.config_.activation_checkpointing:
+            for block in self._blocks():
+                block.training = mode
+        return self
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Passed on to the base, by a `Trainer` that is asked for it."""
+        self.base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        for block in self._blocks():
+            block._gradient_checkpointing_func = partial(_evaluated, block, use_reentrant=False)
+
+    def _blocks(self) -> list[Any]:
+        return [part for part in self.base.modules() if isinstance(part, GradientCheckpointingLayer)]
+
+    def forward(
+        self, ids: Tensor, mask: Tensor, response: Tensor, z: Tensor, reference: Tensor, weight: Tensor, tie: Tensor
+    ) -> dict[str, Tensor]:
+        """The batch's numbers, as `PolicyPairs.collate` lays it out: rows in pairs, the preferred first.
+
+        Returns:
+            loss: scalar. margin: Float[pairs], log-ratio of the preferred less that of the rejected, in nats.
+        """
+        settings = self.config_
+        log_prob, apart = self._log_probs(Tokens(ids, mask, response), z)
+        ratio = log_prob - reference
+        margin = ratio[:, 0] - ratio[:, 1]
+        loss = preference_loss(margin, kind=settings.loss_type, beta=settings.beta, noise=settings.noise, tie=tie)
+        if settings.sft_weight:
+            loss = loss - settings.sft_weight * log_prob[:, 0] / response.view(-1, 2)[:, 0]
+        if apart is not None:
+            loss = loss + settings.kl_weight * (apart.mean(1) - settings.max_kl).clamp(min=0)
+        return {"loss": (loss * weight).mean(), "margin": margin.detach()}
+
+    def _log_probs(self, tokens: Tokens, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of each pair's responses, Float[pairs 2], and with an anchor KL(base || policy) per token, likewise.
+
+        The two responses of a pair may differ much in length. Rows are independent until their margin is taken, so
+        they run in groups of like length, each padded to its own longest.
+        """
+        parts: list[tuple[Tensor, Tensor | None]] = []
+        groups = length_groups(tokens.mask.sum(1).tolist())
+        for group in groups:
+            rows = torch.tensor(group, device=tokens.ids.device)
+            some = tokens.of_rows(rows)
+            with self.policy.steered(z[rows // 2]):
+                logits, wanted, row = response_logits(self.base, some)
+            found = row_sums(-functional.cross_entropy(logits, wanted, reduction="none"), row, len(group))
+            parts.append((found, self._apart(logits, row, some) if self.config_.kl_weight else None))
+        order = torch.tensor([row for group in groups for row in group], device=tokens.ids.device).argsort()
+        log_prob = torch.cat([found for found, _ in parts])[order].view(-1, 2)
+        known = [apart for _, apart in parts if apart is not None]
+        return log_prob, torch.cat(known)[order].view(-1, 2) if known else None
+
+    def _apart(self, logits: Tensor, row: Tensor, tokens: Tokens) -> Tensor:
+        """KL(base || policy) in nats per response token: Float[rows]."""
+        with torch.no_grad(), self.policy.steered(None):
+            plain, _, _ = response_logits(self.base, tokens)
+        each = functional.kl_div(logits.log_softmax(-1), plain.log_softmax(-1), reduction="none", log_target=True)
+        return row_sums(each.sum(-1), row, len(tokens.ids)) / tokens.response
+
+
+def _evaluated(block: nn.Module, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """A checkpoint of a block that is in training mode only so that it is checkpointed: some drop out by that alone."""
+
+    def run(*inner: Any) -> Any:
+        block.training = False
+        try:
+            return function(*inner)
+        finally:
+            block.training = True
+
+    return checkpoint(run, *args, **options)

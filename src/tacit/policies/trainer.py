@@ -1,0 +1,235 @@
+"""NP-DPO by `transformers.Trainer`: its loop, devices, processes and precision; our batches, loss and checkpoints."""
+
+import logging
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+
+from tacit.files import atomic_folder, restore_folder
+from tacit.policies.pairs import PairBatches, PolicyPairs
+from tacit.policies.steered_pairs import SteeredPairs
+from tacit.policies.training_config import PolicyTrainingConfig
+from tacit.training.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
+from tacit.training.loop import Event
+from tacit.training.schedule import warmup_cosine
+
+__all__ = ["PolicyTrainer"]
+
+logger = logging.getLogger(__name__)
+
+Validate = Callable[[], dict[str, float]]
+
+
+class PolicyTrainer(Trainer):
+    """Trains the modulator of `steered` on `pairs`.
+
+    A checkpoint is one atomic folder of safetensors and JSON, without any random state: batches and contexts are
+    functions of (seed, step), and nothing else is random.
+
+    Args:
+        validate: numbers of the present policy, among them `loss`, which decides what is best.
+        folder: where checkpoints live.
+        run: fingerprint of everything the trajectory depends on.
+        emit: receives training events.
+    """
+
+    def __init__(
+        self,
+        steered: SteeredPairs,
+        pairs: PolicyPairs,
+        config: PolicyTrainingConfig,
+        validate: Validate,
+        *,
+        folder: Path,
+        run: str,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.config_, self.validate, self.emit = config, validate, emit
+        self.checkpoint, self.progress = folder / "checkpoint", Progress(run)
+        super().__init__(
+            model=steered,
+            args=_arguments(config, folder, on_cpu=next(steered.base.parameters()).device.type == "cpu"),
+            train_dataset=pairs,
+            eval_dataset=pairs,  # asked for, never read: `evaluate` is our own
+            data_collator=pairs.collate,
+            callbacks=[_Steps(emit)],
+        )
+        for unwanted in (PrinterCallback, ProgressCallback):
+            self.remove_callback(unwanted)
+        self.loss_is_scaled_for_ga = False  # a plain mean over the pairs of a forward
+        self.best = _weights(steered.modulator)
+        self._last: dict[str, float] = {}
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of `PairBatches`, one for every process and accumulated forward of a step."""
+        pairs: Any = self.train_dataset
+        parts = self.args.world_size * self.args.gradient_accumulation_steps
+        size = parts * self.args.per_device_train_batch_size
+        batches = PairBatches(pairs.lengths(), size, parts, self.args.max_steps, self.config_.seed)
+        return self.accelerator.prepare(DataLoader(pairs, batch_sampler=batches, collate_fn=pairs.collate))
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW over the modulator; only matrices decay."""
+        if self.optimizer is None:
+            wanted = [p for p in self.model.parameters() if p.requires_grad]  # type: ignore[union-attr]
+            groups = [
+                {"params": [p for p in wanted if p.ndim > 1], "weight_decay": self.args.weight_decay},
+                {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
+            ]
+            self.optimizer = torch.optim.AdamW(
+                [g for g in groups if g["params"]], lr=self.args.learning_rate, fused=True
+            )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Linear warm-up, then cosine, as the reward model is trained."""
+        if self.lr_scheduler is None:
+            config = self.config_
+
+            def factor(step: int) -> float:
+                return warmup_cosine(min(step, config.max_steps - 1), config.max_steps, config.warmup)
+
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The loss that `SteeredPairs` gives."""
+        outputs = model(**inputs)
+        return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Validation: what `validate` says, and whether it is the best so far."""
+        model: Any = self.model
+        step, progress = self.state.global_step, self.progress
+        if step == progress.step and self._last:  # the loop asks again when an epoch ends with it
+            return self._last
+        model.eval()
+        found = self.validate()
+        progress.step = step
+        if found["loss"] < progress.best.get("loss", float("inf")):
+            progress.best, progress.best_step, progress.worse = found, step, 0
+            self.best = _weights(model.modulator)
+        else:
+            progress.worse += 1
+        self.control.should_training_stop |= self._out_of_patience()
+        self._last = {f"eval_{name}": value for name, value in found.items()}
+        self.log(self._last)
+        return self._last
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.config_.patience <= self.progress.worse
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self._out_of_patience():  # killed after the last checkpoint
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def resumable(self) -> str | None:
+        """The folder to resume from, if a run of the same fingerprint was killed there."""
+        restore_folder(self.checkpoint)
+        if not (self.checkpoint / "trainer_state.json").is_file():
+            return None
+        found = read_progress(self.checkpoint / "weights")
+        if found.run == self.progress.run:
+            self.progress = found
+            return str(self.checkpoint)
+        logger.info("%s is of a run with other data or settings, which is started anew", self.checkpoint)
+        return None
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if self.args.should_save:
+            trained: Any = self.model
+            with atomic_folder(self.checkpoint) as folder:
+                write_checkpoint(
+                    folder / "weights", trained.modulator, self.best, self._inner_optimizer(), self.progress
+                )
+                self.state.save_to_json(str(folder / "trainer_state.json"))
+        self.accelerator.wait_for_everyone()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Weights come with the optimiser's moments, once there is an optimiser."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        trained: Any = self.model
+        weights = Path(checkpoint) / "weights"
+        self.progress, self.best = read_checkpoint(weights, trained.modulator, self._inner_optimizer())
+        scheduler: Any = self.lr_scheduler
+        scheduler = getattr(scheduler, "scheduler", scheduler)
+        scheduler.last_epoch = self.progress.step
+        for group, base, factor in zip(
+            self._inner_optimizer().param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(self.progress.step)
+        logger.info("resuming at step %d of %d", self.progress.step, self.config_.max_steps)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Nothing here is drawn from a random state."""
+
+    def _inner_optimizer(self) -> torch.optim.Optimizer:
+        optimizer: Any = self.optimizer
+        return getattr(optimizer, "optimizer", optimizer)
+
+
+class _Steps(TrainerCallback):
+    """Tells a listener of every step, and of every number that is logged."""
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self.emit = emit
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        self.emit({"event": "step", "name": "policy", "step": state.global_step, "steps": state.max_steps})
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        logs = kwargs.get("logs", {})
+        if "train_runtime" in logs:  # a summary, not a moment
+            return
+        numbers = {name.removeprefix("eval_"): value for name, value in logs.items()}
+        kind = "validation" if any(name.startswith("eval_") for name in logs) else "log"
+        self.emit({"event": kind, "name": "policy", "step": state.global_step, "steps": state.max_steps, **numbers})
+
+
+def _arguments(config: PolicyTrainingConfig, folder: Path, *, on_cpu: bool) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        eval_strategy="steps",
+        eval_steps=config.eval_steps,
+        save_strategy="steps",
+        save_steps=config.eval_steps,
+        logging_strategy="steps",
+        logging_steps=config.eval_steps,
+        logging_nan_inf_filter=False,
+        activation_checkpointing=config.activation_checkpointing,
+        seed=config.seed,
+        remove_unused_columns=False,
+        dataloader_pin_memory=not on_cpu and torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to="none",
+        use_cpu=on_cpu,
+    )
+    # Several GPUs without a launcher mean nn.DataParallel to a `Trainer`, whose threads know nothing of our signals.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
+
+
+def _weights(modulator: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in deepcopy(modulator.state_dict()).items()}

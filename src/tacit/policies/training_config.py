@@ -1,0 +1,53 @@
+"""How a policy is trained."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tacit.objectives.dpo import PreferenceLoss
+from tacit.training.trackers import Tracker
+
+__all__ = ["PolicyTrainingConfig"]
+
+
+class PolicyTrainingConfig(BaseModel):
+    """Objective and optimisation of NP-DPO; where TRL's `DPOConfig` has the same setting, it has the same name.
+
+    Attributes:
+        beta: how dear it is to leave the base.
+        loss_type: `sigmoid`, `ipo` or `robust`.
+        noise: share of choices taken to be flipped, for `robust`.
+        sft_weight: adds so many times the chosen response's negative log-likelihood per token.
+        kl_weight, max_kl: adds so many times the divergence KL(base || policy) per response token beyond `max_kl`
+            nats: an anchor (max_kl = 0), or a cap that costs nothing below it. Needs a second forward of the base.
+        max_steps: optimiser steps at most.
+        per_device_train_batch_size: pairs in one forward of one process.
+        max_context: K, the most context choices; k is uniform on {0..K} for every pair.
+        eval_steps: steps between validations (also: checkpoints and lines in metrics.jsonl).
+        patience: validations without a better loss before training stops; 0 never stops early.
+        eval_users, eval_pairs: validation users at most, and pairs of each.
+        activation_checkpointing: compute blocks again in backward instead of keeping their activations.
+        report_to: experiment trackers to send the validation numbers to.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    beta: float = Field(default=0.1, gt=0)
+    loss_type: PreferenceLoss = "sigmoid"
+    noise: float = Field(default=0.0, ge=0, lt=0.5)
+    sft_weight: float = Field(default=0.0, ge=0)
+    kl_weight: float = Field(default=0.0, ge=0)
+    max_kl: float = Field(default=0.0, ge=0)
+    max_steps: int = Field(default=1000, ge=1, le=10**9)
+    per_device_train_batch_size: int = Field(default=16, ge=1, le=10**5)
+    gradient_accumulation_steps: int = Field(default=1, ge=1, le=10**5)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_context: int = Field(default=20, ge=0, le=10**4)
+    eval_steps: int = Field(default=100, ge=1)
+    patience: int = Field(default=0, ge=0)
+    eval_users: int = Field(default=64, ge=2)
+    eval_pairs: int = Field(default=4, ge=1)
+    activation_checkpointing: bool = False
+    report_to: tuple[Tracker, ...] = ()

@@ -1,0 +1,322 @@
+"""train-reward on a language model's own states, infer, train-policy, generate and export, as a user gives them."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bad_input import Case, cases, file, refuses
+from cli_world import TINY, Run, small_rows, write_rows
+from policy_world import FILM, SHORT
+from safetensors.torch import load_file
+from tiny_base import save_base
+
+import tacit.policies.trainer
+from tacit.cli import main
+from tacit.policies import Sampling, SteerablePolicy, load_base
+from tacit.recipes.users import load_profile
+
+
+def ran(*command: object) -> None:
+    assert main([str(word) for word in command]) == 0
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """llm/ (a base), other-llm/, data.jsonl, model/ (a reward model on llm's states), short.json and long.json
+    (profiles of users who want opposite things), policy/, film/, and stranger.json (another reward model's profile).
+    """
+    folder = tmp_path_factory.mktemp("story")
+    rows = small_rows()
+    data = write_rows(folder / "data.jsonl", rows)
+    save_base(folder / "llm")
+    save_base(folder / "other-llm", seed=1)
+    shutil.copy(base / "profile.json", folder / "stranger.json")
+    ran("train-reward", data, "--out", folder / "model", "--embedder", folder / "llm", *TINY)
+    for name, user in (("short", "u1"), ("long", "u2")):
+        ran("infer", folder / "model", data, "--user", user, "--out", folder / f"{name}.json")
+    train = ("train-policy", data, "--base", folder / "llm", "--reward", folder / "model", *SHORT)
+    ran(*train, "--out", folder / "policy")
+    ran(*train, "--out", folder / "film", *FILM)
+    return folder
+
+
+@pytest.fixture
+def desk(tmp_path: Path, story: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of one's own with copies of the small files; also the working directory."""
+    for path in story.iterdir():
+        if path.is_file():
+            shutil.copy(path, tmp_path / path.name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def training(story: Path, *more: object) -> list[object]:
+    return ["train-policy", "data.jsonl", "--base", story / "llm", "--reward", story / "model", *SHORT, *more]
+
+
+# -- train-policy ------------------------------------------------------------------------------------------------------
+
+
+def test_a_trained_policy_is_a_complete_folder(story: Path) -> None:
+    files = {str(path.relative_to(story / "policy")) for path in (story / "policy").rglob("*") if path.is_file()}
+    assert {"config.json", "model.safetensors", "metrics.jsonl", "reward/config.json"} <= files
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pth"))]
+    assert not list(story.glob("*.partial"))
+    assert not list(story.glob(".*"))
+    policy = SteerablePolicy.load(story / "policy")
+    assert policy.notes["steps"] == 4
+    assert Path(policy.base.name) == story / "llm"
+
+
+def test_train_policy_reports_what_it_did(run: Run, desk: Path, story: Path) -> None:
+    code, out, err = run(*training(story, "--out", "p", "--seed", "3", "--json"))
+    assert code == 0, err
+    assert err == ""
+    result = json.loads(out)
+    assert result["data"]["choices"] == len(small_rows())
+    assert result["base"]["name"] == str(story / "llm")
+    assert result["modulator"]["kind"] == "gated_lora"
+    assert (result["steps"], result["best_step"] in (2, 4)) == (4, True)
+    assert {"loss", "accuracy", "accuracy_k0", "accuracy_k1"} <= result["validation"].keys()
+    assert SteerablePolicy.load(desk / "p").notes["training"]["seed"] == 3
+    code, out, err = run(*training(story, "--out", "p", *FILM))  # its own: overwritten
+    assert code == 0, err
+    assert "film of" in out
+    assert "k = 0" in out
+    assert "written: p" in out
+    assert SteerablePolicy.load(desk / "p").config.modulator.kind == "film"
+
+
+def test_print_config_needs_no_data_and_is_read_back(run: Run, desk: Path) -> None:
+    code, out, _ = run("train-policy", "--print-config", "--set", "policy.modulator.rank=3", "--seed", "7")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["policy"]["modulator"]["rank"], found["training"]["seed"]) == (3, 7)
+    (desk / "c.json").write_text(out)
+    assert run("train-policy", "--config", "c.json", "--print-config") == (0, out, "")
+
+
+def interrupting(after: int) -> Callable[..., None]:
+    real, written = tacit.policies.trainer.write_checkpoint, []
+
+    def write(*arguments: Any) -> None:
+        if len(written) == after:
+            raise KeyboardInterrupt
+        written.append(1)
+        real(*arguments)
+
+    return write
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    run: Run, desk: Path, story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a kill left something half written beside what is whole."""
+    with monkeypatch.context() as patch:
+        patch.setattr("tacit.policies.trainer.write_checkpoint", interrupting(1))
+        assert run(*training(story, "--out", "p"))[0] == 130
+    assert not (desk / "p").exists()
+    partial = desk / "p.partial"
+    assert {path.name for path in partial.iterdir()} == {"checkpoint", "metrics.jsonl", "reference.safetensors"}
+    (partial / ".checkpoint.x1y2").mkdir()
+    (partial / ".checkpoint.x1y2" / "trainer_state.json").write_text("{")
+    (partial / ".reference.safetensors.x1y2").write_bytes(b"half")
+    assert run(*training(story, "--out", "p"))[0] == 0
+    assert not partial.exists()
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (desk / "p", story / "policy"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    steps = [json.loads(line)["step"] for line in (desk / "p" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [2, 2, 4, 4]
+
+
+# -- generate ----------------------------------------------------------------------------------------------------------
+
+PROMPT = ("--prompt", "Question 1?", "--max-new-tokens", "12", "--json")
+
+
+def said(run: Run, *more: object) -> list[str]:
+    code, out, err = run("generate", *more, *PROMPT)
+    assert code == 0, err
+    (entry,) = json.loads(out)["answers"]
+    assert entry["prompt"] == "Question 1?"
+    return entry["responses"]
+
+
+def live(story: Path, who: str | None, **more: Any) -> list[str]:
+    policy = SteerablePolicy.load(story / "policy")
+    user = policy.reward.prior() if who == "prior" else None if who is None else load_profile(story / who)
+    sampling = Sampling(**{"max_new_tokens": 12, "temperature": 0.7} | more)
+    return policy.generate(["Question 1?"], user, sampling)[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "who"), [([], "prior"), (["--profile", "short.json"], "short.json"), (["--unsteered"], None)], ids=str
+)
+def test_answers_are_the_policys_for_that_user(
+    run: Run, desk: Path, story: Path, asked: list[str], who: str | None
+) -> None:
+    assert said(run, story / "policy", *asked) == live(story, who)
+    assert said(run, story / "policy", *asked, "--seed", "5") == live(story, who, seed=5)
+    assert said(run, story / "policy", *asked, "--temperature", "0") == live(story, who, temperature=0)
+
+
+def test_without_steering_it_is_the_base(run: Run, desk: Path, story: Path) -> None:
+    policy = SteerablePolicy.new(load_base(str(story / "llm")), SteerablePolicy.load(story / "policy").reward)
+    expected = policy.generate(["Question 1?"], None, Sampling(max_new_tokens=12, temperature=0.7))[0]
+    assert said(run, story / "policy", "--unsteered") == expected
+
+
+def test_several_samples_are_several_answers(run: Run, desk: Path, story: Path) -> None:
+    found = said(run, story / "policy", "--profile", "long.json", "-n", "3")
+    assert len(found) == 3
+    assert len(set(found)) > 1
+    assert found == live(story, "long.json", samples=3)
+
+
+def test_a_mix_leads_from_one_user_to_the_other(run: Run, desk: Path, story: Path) -> None:
+    toward = [story / "policy", "--profile", "short.json", "--toward", "long.json"]
+    assert said(run, *toward, "--mix", "0") == live(story, "short.json")
+    assert said(run, *toward, "--mix", "1") == live(story, "long.json")
+    policy = SteerablePolicy.load(story / "policy")
+    z = policy.mix(load_profile("short.json"), load_profile("long.json"), 0.25)
+    expected = policy.generate(["Question 1?"], z, Sampling(max_new_tokens=12, temperature=0.7))[0]
+    assert said(run, *toward, "--mix", "0.25") == expected
+    assert said(run, story / "policy", "--toward", "long.json", "--mix", "1") == live(story, "long.json")
+
+
+def test_what_people_read_and_what_is_written(run: Run, desk: Path, story: Path) -> None:
+    command = ("generate", story / "policy", "--max-new-tokens", "6", "--out", "a.json")
+    code, out, err = run(*command, "--prompt", "One?", "--prompt", "[bold]Two?", "-n", "2")
+    assert code == 0, err
+    assert "> One?" in out
+    assert "> [bold]Two?" in out
+    assert "written: a.json" in out
+    first = json.loads((desk / "a.json").read_text())["answers"]
+    assert [entry["prompt"] for entry in first] == ["One?", "[bold]Two?"]
+    assert [len(entry["responses"]) for entry in first] == [2, 2]
+    code, out, _ = run(*command, "--prompt", "One?")  # its own: overwritten
+    assert code == 0
+    assert out.splitlines()[-1] == "written: a.json"
+    assert ">" not in out.splitlines()[0]
+    assert len(json.loads((desk / "a.json").read_text())["answers"]) == 1
+
+
+# -- export ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["short.json", None])
+def test_an_exported_adapter_is_the_users_policy_in_stock_peft(
+    run: Run, desk: Path, story: Path, who: str | None
+) -> None:
+    from peft import PeftModel
+
+    profile = [] if who is None else ["--profile", who]
+    code, out, err = run("export", story / "policy", *profile, "--out", "adapter", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["largest_difference"] <= found["tolerance"] < found["moved"]
+    assert {path.name for path in (desk / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    policy = SteerablePolicy.load(story / "policy")
+    user = policy.reward.prior() if who is None else load_profile(who)
+    fresh = PeftModel.from_pretrained(load_base(str(story / "llm")).model, desk / "adapter").eval()
+    ids = torch.tensor([[1, 60, 70, 80, 90]])
+    with policy.steered(user) as model, torch.no_grad():
+        assert torch.allclose(model(ids).logits, fresh(ids).logits, atol=1e-4)
+    code, out, _ = run("export", story / "policy", *profile, "--out", "adapter")  # its own: overwritten
+    assert code == 0
+    assert "stock peft" in out
+    assert "written: adapter" in out
+
+
+# -- refused -----------------------------------------------------------------------------------------------------------
+
+TRAIN = f"train-policy data.jsonl --base {{base}}/llm --reward {{base}}/model --out p {' '.join(SHORT)}"
+GENERATE = "generate {base}/policy --prompt Hi"
+EXPORT = "export {base}/policy --out adapter"
+EMPTY = json.dumps({"user_id": "u1", "prompt": "Q", "chosen": " ", "rejected": "b"}) + "\n"
+LONG = [row | {"chosen": row["chosen"] * 3} for row in small_rows()]
+
+
+@cases(
+    ("nothing to train on", "train-policy", ("expected DATA, --base MODEL, --reward DIR and --out DIR",)),
+    ("a base that is missing", TRAIN.replace("{base}/llm", "./gone"),
+     ("base: no model folder at './gone'", "give an existing folder")),
+    ("a base without a tokenizer", TRAIN.replace("{base}/llm", "{base}/model"),
+     ("base:", "model' holds no tokenizer.json")),
+    ("a reward model that is missing", TRAIN.replace("{base}/model", "gone"),
+     ("gone: no such folder", "give the folder `tacit train-reward` wrote")),
+    ("an unknown setting", f"{TRAIN} --set training.bet=1", ("unknown setting training.bet", "did you mean")),
+    ("a setting out of range", f"{TRAIN} --set training.beta=0", ("training.beta = 0", "greater than 0")),
+    ("an unknown loss", f"{TRAIN} --set training.loss_type=hinge", ("training.loss_type", "sigmoid")),
+    ("noise that the loss does not know", f"{TRAIN} --set training.noise=0.1", ("noise 0.1", "expected 0 or")),
+    ("an unknown tracker", f"{TRAIN} --set training.report_to=[\"paper\"]", ("training.report_to", "tensorboard")),
+    ("a loss that diverges", f"{TRAIN} --set training.learning_rate=1e30", ("loss is nan", "lower learning_rate")),
+    ("a block that is not there", f"{TRAIN} --set policy.modulator.blocks=[9]", ("block 9", "0 to 1")),
+    ("targets that are not there", f"{TRAIN} --set policy.modulator.targets=[\"c_attn\"]", ("c_attn", "q_proj")),
+    ("more tokens than the base takes", f"{TRAIN} --set policy.max_length=500", ("max_length 500", "96 tokens")),
+    ("a chat template that is not there", f"{TRAIN} --set policy.template=chat",
+     ("no chat template", "give template=plain")),
+    ("an empty response", TRAIN, ("data.jsonl", "row 1", "chosen"), file("data.jsonl", EMPTY)),
+    ("a response that is too long", TRAIN, ("a response of", "does not fit into 96", "leave the choice out"),
+     lambda work, base: write_rows(work / "data.jsonl", LONG)),
+    ("too few users", TRAIN, ("users",), lambda work, base: write_rows(work / "data.jsonl", small_rows()[:6])),
+    ("--out not empty", TRAIN, ("--out p is not empty", "name another folder"), file("p/notes.txt", "mine")),
+    ("--out a file", TRAIN, ("--out p is a file", "name a folder"), file("p", "mine")),
+    ("an unfinished run of somebody else's", TRAIN, ("p.partial", "holds something else", "give another --out"),
+     file("p.partial/notes.txt", "mine")),
+    ("a file where the unfinished run would live", TRAIN, ("p.partial", "holds something else"),
+     file("p.partial", "mine")),
+)  # fmt: skip
+def test_train_policy_refuses(case: Case, run: Run, desk: Path, story: Path) -> None:
+    refuses(case, run, desk, story)
+
+
+@cases(
+    ("another base", f"{GENERATE} --base {{base}}/other-llm",
+     ("other-llm' is not the one this policy was trained on", "give that one with --base")),
+    ("a base that is missing", f"{GENERATE} --base ./gone", ("base: no model folder at './gone'",)),
+    ("no policy", "generate gone --prompt Hi", ("gone", "folder")),
+    ("a reward model for a policy", "generate {base}/model --prompt Hi", ("model", "train-policy")),
+    ("a prompt longer than the base reads", f"{GENERATE}{'x' * 100} --max-new-tokens 5",
+     ("a prompt of 104 tokens", "exceed the 96 tokens", "shorten the prompt")),
+    ("an answer longer than the base writes", f"{GENERATE} --max-new-tokens 200", ("exceed the 96 tokens", "lower")),
+    ("another model's profile", f"{GENERATE} --profile stranger.json", ("made by model", "not by this one")),
+    ("another model's profile to lean towards", f"{GENERATE} --toward stranger.json --mix 0.5",
+     ("made by model", "not by this one")),
+    ("a profile that is missing", f"{GENERATE} --profile none.json", ("none.json", "No such file")),
+    ("--mix without --toward", f"{GENERATE} --profile short.json --mix 0.5",
+     ("--toward PROFILE.json and --mix SHARE belong together",)),
+    ("--toward without --mix", f"{GENERATE} --toward short.json", ("belong together", "give both or neither")),
+    ("--mix 2", f"{GENERATE} --toward short.json --mix 2", ("mix 2", "outside [0, 1]")),
+    ("--mix nan", f"{GENERATE} --toward short.json --mix nan", ("mix nan", "outside [0, 1]")),
+    ("a profile that is not to steer", f"{GENERATE} --unsteered --profile short.json",
+     ("--unsteered takes no profile", "leave one of them out")),
+    ("--top-p 0", f"{GENERATE} --top-p 0", ("--top-p 0", "outside (0, 1]")),
+    ("temperature nan", f"{GENERATE} --temperature nan", ("temperature",)),
+    ("samples that cannot differ", f"{GENERATE} --temperature 0 -n 2", ("2 answers", "would not differ", "raise")),
+    ("no prompt", "generate {base}/policy", ("--prompt",)),
+    ("--out a file of something else", f"{GENERATE} --out short.json",
+     ("--out short.json exists", "name another file")),
+    ("no such device", f"{GENERATE} --device moon", ("no device 'moon'",)),
+    ("no such precision", f"{GENERATE} --dtype float3", ("dtype 'float3' is unknown",)),
+)  # fmt: skip
+def test_generate_refuses(case: Case, run: Run, desk: Path, story: Path) -> None:
+    refuses(case, run, desk, story)
+
+
+@cases(
+    ("a policy that does not fold", "export {base}/film --out adapter",
+     ("a policy of the kind 'film' is no ordinary adapter", "gated_lora")),
+    ("another base", f"{EXPORT} --base {{base}}/other-llm", ("is not the one this policy was trained on",)),
+    ("another model's profile", f"{EXPORT} --profile stranger.json", ("made by model", "not by this one")),
+    ("--out not empty", EXPORT, ("--out adapter is not empty", "name another folder"),
+     file("adapter/notes.txt", "mine")),
+    ("no policy", "export gone --out adapter", ("gone", "folder")),
+)  # fmt: skip
+def test_export_refuses(case: Case, run: Run, desk: Path, story: Path) -> None:
+    refuses(case, run, desk, story)

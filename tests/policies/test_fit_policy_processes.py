@@ -1,0 +1,60 @@
+"""Two processes, half of every batch each, come to the weights of one."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from policy_problems import fit, short, weights
+from torch.testing import assert_close
+
+from tacit.policies import Base
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+tests, folder, base = sys.argv[1:]
+sys.path[:0] = [tests, str(Path(tests).parent)]
+import torch
+from policy_problems import fit, short, weights
+from tacit.policies import load_base
+
+heard = []
+policy = fit(load_base(base), Path(folder), training=short(per_device_train_batch_size=2), on_event=heard.append)
+assert torch.distributed.get_world_size() == 2
+rank = torch.distributed.get_rank()
+torch.save({"weights": weights(policy), "notes": policy.notes["best_step"]}, f"{folder}-{rank}.pt")
+Path(f"{folder}-{rank}.txt").write_text(str(sum(e["event"] in ("log", "validation") for e in heard)))
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(base: Base, base_folder: Path, tmp_path: Path) -> None:
+    one = fit(base, tmp_path / "one", training=short(per_device_train_batch_size=4))
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+    here = str(Path(__file__).parent)
+    ran = subprocess.run(
+        [*launch, str(program), here, str(tmp_path / "two"), str(base_folder)], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found = [torch.load(tmp_path / f"two-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert torch.equal(found[0]["weights"], found[1]["weights"])
+    assert_close(found[0]["weights"], weights(one), rtol=0, atol=1e-5)
+
+    ours, theirs = (
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert [line["step"] for line in theirs] == [line["step"] for line in ours], "every process wrote its own lines"
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+    assert [(tmp_path / f"two-{rank}.txt").read_text() for rank in (0, 1)] == ["6", "0"]

@@ -1,0 +1,123 @@
+"""Gated LoRA under the suite that outsiders inherit, and what only it promises: gates, and folding."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from tacit.policies import GatedLoRA, Modulator, ModulatorConfig, Steering
+from tacit.policies.modulators import Site, build_modulator, find_blocks, find_linears
+from tacit.testing import ModulatorConformance
+
+SITES = (Site("first", 6, 4), Site("second", 4, 7))
+
+
+class TestGatedLoRA(ModulatorConformance):
+    def make(self, model: Any, latent: int) -> Modulator:
+        return build_modulator(model, latent, ModulatorConfig(rank=3))
+
+
+class TestGatedLoRAOfSomeSites(ModulatorConformance):
+    def make(self, model: Any, latent: int) -> Modulator:
+        config = ModulatorConfig(targets=("v_proj", "down_proj"), blocks=(-1,), rank=1, alpha=0.5)
+        return build_modulator(model, latent, config)
+
+    def test_only_the_chosen_sites_are_changed(self) -> None:
+        _, modulator, _ = self._fresh()
+        names = [site.name for site in modulator.sites]
+        assert names == ["model.layers.1.self_attn.v_proj", "model.layers.1.mlp.down_proj"]
+
+
+def modulator(dtype: torch.dtype = torch.float64, *, rank: int = 3, alpha: float = 6.0, latent: int = 4) -> GatedLoRA:
+    generator = torch.Generator().manual_seed(0)
+    made = GatedLoRA(SITES, latent, rank=rank, alpha=alpha, generator=generator).to(dtype)
+    with torch.no_grad():
+        for up in made.up:
+            up.copy_(torch.randn(up.shape, generator=generator))
+    return made
+
+
+def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)], ids=str)
+def test_folded_is_live(dtype: torch.dtype, tolerance: float) -> None:
+    """B' (A x), as an ordinary adapter computes it, for each user."""
+    made, z = modulator(dtype), normal(2, 4, dtype=dtype)
+    signal = made.signal(z)
+    for number, site in enumerate(SITES):
+        inputs, output = normal(2, 5, site.inputs, dtype=dtype), normal(2, 5, site.outputs, seed=2, dtype=dtype)
+        live = made.change(number, inputs, output, signal[number])
+        for user in range(2):
+            down, up = made.fold(z[user])[site.name]
+            assert (down.shape, up.shape) == ((3, site.inputs), (site.outputs, 3))
+            folded = output[user] + (inputs[user] @ down.T) @ up.T
+            assert_close(folded, live[user], rtol=tolerance, atol=tolerance)
+            assert (folded - output[user]).abs().max() > 0.1
+
+
+def test_folded_weights_are_copies() -> None:
+    """What is written to disk must not change with further training, nor drag a graph along."""
+    made, z = modulator(), normal(4)
+    down, up = made.fold(z)["first"]
+    kept = down.clone(), up.clone()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.fill_(7)
+    assert torch.equal(down, kept[0])
+    assert torch.equal(up, kept[1])
+    assert not any(part.requires_grad for part in (down, up))
+
+
+def test_the_change_is_affine_in_z() -> None:
+    """As the best policy's log-ratio is (Rafailov et al., 2023, eq. 4)."""
+    made = modulator()
+    a, b = normal(1, 4), normal(1, 4, seed=2)
+    inputs, output = normal(1, 5, 6, seed=3), normal(1, 5, 4, seed=4)
+
+    def change(z: Tensor) -> Tensor:
+        return made.change(0, inputs, output, made.signal(z)[0]) - output
+
+    assert_close(change(0.3 * a + 0.7 * b), 0.3 * change(a) + 0.7 * change(b), rtol=1e-12, atol=1e-12)
+    assert (change(a) - change(b)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("rank", "alpha"), [(3, 6.0), (2, 1.0)])
+def test_of_a_stranger_it_is_the_plain_lora(rank: int, alpha: float) -> None:
+    """W x + (alpha / rank) B A x, as trained for everybody."""
+    made = modulator(rank=rank, alpha=alpha)
+    inputs, output = normal(1, 5, 6), normal(1, 5, 4, seed=2)
+    found = made.change(0, inputs, output, made.signal(torch.zeros(1, 4))[0])
+    assert_close(found, output + alpha / rank * (inputs @ made.down[0].T) @ made.up[0].T, rtol=1e-12, atol=1e-12)
+
+
+def test_untrained_the_first_gradient_already_tells_users_apart(base: Any) -> None:
+    """B alone moves at first, and to different places for different z: with gates at zero it would not."""
+    made: Any = build_modulator(base.model, 4, ModulatorConfig(), torch.Generator().manual_seed(0))
+    steering = Steering(base.model, made)
+    gradients = []
+    for sign in (1, -1):
+        made.zero_grad()
+        with steering.steer(sign * normal(1, 4, dtype=torch.float32)):
+            base.model(input_ids=torch.arange(3, 9).unsqueeze(0)).logits.square().sum().backward()
+        gradients.append(torch.cat([up.grad.flatten() for up in made.up]))
+    steering.remove()
+    assert (gradients[0] - gradients[1]).norm() > 0.3 * gradients[0].norm()
+
+
+def test_the_generator_alone_decides_the_start(base: Any) -> None:
+    """And nobody else's random state is touched."""
+    before = torch.get_rng_state()
+    generators = [torch.Generator().manual_seed(seed) for seed in (5, 5, 6)]
+    first, same, other = (build_modulator(base.model, 4, ModulatorConfig(), g).state_dict() for g in generators)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["gate"], other["gate"])
+
+
+def test_by_default_every_linear_map_of_the_blocks_is_a_site(base: Any) -> None:
+    names = {site.name.rpartition(".")[2] for site in find_linears(base.model, find_blocks(base.model))}
+    assert names == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}

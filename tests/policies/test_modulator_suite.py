@@ -1,0 +1,88 @@
+"""The suite that outsiders inherit finds modulators that only look right."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tacit.policies import GatedLoRA, Modulator
+from tacit.policies.modulators import find_blocks, find_linears
+from tacit.testing import ModulatorConformance
+
+
+class _StartsElsewhere(GatedLoRA):
+    """Not the identity before training."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        with torch.no_grad():
+            self.up[0].fill_(0.1)
+
+
+class _Deaf(GatedLoRA):
+    """An ordinary LoRA: the same for everybody."""
+
+    def signal(self, z: Tensor) -> Tensor:
+        return super().signal(0 * z)
+
+
+class _DeafAtOneSite(GatedLoRA):
+    """Personal everywhere but at one site."""
+
+    def change(self, site: int, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
+        return super().change(site, inputs, output, torch.ones_like(signal) if site == 4 else signal)
+
+
+class _Averaging(GatedLoRA):
+    """Everybody in the batch is answered as their average."""
+
+    def change(self, site: int, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
+        return super().change(site, inputs, output, signal.mean(0, keepdim=True).expand_as(signal))
+
+
+class _HalfDead(GatedLoRA):
+    """Has weights that nothing uses."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.spare = nn.Parameter(torch.zeros(3))
+
+
+class _Forgetful(GatedLoRA):
+    """Keeps a part of itself outside its weights."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.strength = float(torch.rand(()))
+
+
+def suite_of(kind: type[GatedLoRA]) -> ModulatorConformance:
+    class Suite(ModulatorConformance):
+        def make(self, model: Any, latent: int) -> Modulator:
+            return kind(find_linears(model, find_blocks(model)), latent)
+
+    return Suite()
+
+
+@pytest.mark.parametrize(
+    ("kind", "test", "message"),
+    [
+        (_StartsElsewhere, ModulatorConformance.test_untrained_it_is_the_reference_bit_for_bit, "untrained"),
+        (_Deaf, ModulatorConformance.test_each_row_follows_its_own_z, "told the same"),
+        (
+            _DeafAtOneSite,
+            ModulatorConformance.test_z_changes_what_every_site_puts_out,
+            "z changes nothing at .*gate_proj",
+        ),
+        (_Averaging, ModulatorConformance.test_each_row_follows_its_own_z, "not close"),
+        (_Averaging, ModulatorConformance.test_several_rows_of_one_user_come_in_runs, "not close"),
+        (_HalfDead, ModulatorConformance.test_gradient_reaches_every_weight, "no gradient reaches .'spare'"),
+        (_Forgetful, ModulatorConformance.test_weights_come_back_from_a_state_dict, "do not say all"),
+    ],
+)
+def test_the_suite_finds_it(kind: type[GatedLoRA], test: Callable[[ModulatorConformance], None], message: str) -> None:
+    test(suite_of(GatedLoRA))
+    with pytest.raises(AssertionError, match=message):
+        test(suite_of(kind))
