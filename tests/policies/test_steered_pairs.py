@@ -186,8 +186,6 @@ def dropping(gpt2_folder: Path) -> SteerablePolicy:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_base_with_dropout_drops_nothing(dropping: SteerablePolicy, batch: Batch, checkpointing: bool) -> None:
     steered = SteeredPairs(dropping, short(activation_checkpointing=checkpointing))
-    if checkpointing:
-        steered.activation_checkpointing_enable()
     expected = steered.eval()(**batch)
     steered.train()
     assert steered.training
@@ -211,7 +209,6 @@ def test_checkpointed_gradients_are_the_same_bit_for_bit(
     ran = []
     chosen.base.model.get_submodule(chosen.modulator.sites[0].name).register_forward_hook(lambda *_: ran.append(1))
     again = SteeredPairs(chosen, short(kl_weight=0.3, activation_checkpointing=True))
-    again.activation_checkpointing_enable()
     again.train()
     assert torch.equal(gradients(again, batch), expected)
     assert len(ran) == 3 * groups, "each group: steered, plain, and steered again in backward"
@@ -229,7 +226,6 @@ def test_blocks_that_drop_out_by_their_own_mode_do_not_either(monkeypatch: pytes
     }  # fmt: skip
     expected = gradients(SteeredPairs(policy, short()).train(), batch)
     again = SteeredPairs(policy, short(activation_checkpointing=True))
-    again.activation_checkpointing_enable()
     again.train()
     assert torch.equal(gradients(again, batch), expected)
     careless = families.tiny("falcon").train()

@@ -97,6 +97,8 @@ def fit_policy(
         log.begin(trainer.progress.step, training.report_to, here=trainer.is_world_process_zero())
         log({"event": "start", "name": "policy", "step": trainer.progress.step, "steps": training.max_steps})
         result = trainer.train(resume_from_checkpoint=resumed)
+        if trainer.progress.step < trainer.state.global_step:  # the first transformers 5 left out the last step
+            trainer.evaluate()
     policy.modulator.load_state_dict(trainer.best, strict=True)
     policy.modulator.eval().requires_grad_(False)
     progress = trainer.progress

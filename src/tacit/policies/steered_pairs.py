@@ -37,18 +37,11 @@ class SteeredPairs(nn.Module):
         self.modulator.train(mode)
         self.base.eval()
         if self.config_.activation_checkpointing:
-            for block in self._blocks():
-                block.training = mode
+            for block in self.base.modules():
+                if isinstance(block, GradientCheckpointingLayer):
+                    block.gradient_checkpointing = block.training = mode
+                    block._gradient_checkpointing_func = partial(_evaluated, block, use_reentrant=False)
         return self
-
-    def activation_checkpointing_enable(self, **options: Any) -> None:
-        """Passed on to the base, by a `Trainer` that is asked for it."""
-        self.base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-        for block in self._blocks():
-            block._gradient_checkpointing_func = partial(_evaluated, block, use_reentrant=False)
-
-    def _blocks(self) -> list[Any]:
-        return [part for part in self.base.modules() if isinstance(part, GradientCheckpointingLayer)]
 
     def forward(
         self, ids: Tensor, mask: Tensor, response: Tensor, z: Tensor, reference: Tensor, weight: Tensor, tie: Tensor

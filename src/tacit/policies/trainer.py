@@ -218,7 +218,6 @@ def _arguments(config: PolicyTrainingConfig, folder: Path, *, on_cpu: bool) -> T
         logging_strategy="steps",
         logging_steps=config.eval_steps,
         logging_nan_inf_filter=False,
-        activation_checkpointing=config.activation_checkpointing,
         seed=config.seed,
         remove_unused_columns=False,
         dataloader_pin_memory=not on_cpu and torch.cuda.is_available(),
