@@ -15,7 +15,7 @@ from torch import Tensor
 from tacit.evaluation.episodes import EvaluationEpisodes, evaluation_episodes
 from tacit.policies import Base, SteerablePolicy, load_base
 from tacit.policies.accuracy import ImplicitChoices, direction, implicit_choices
-from tacit.policies.fit import choice_evidence
+from tacit.policies.fit import _validation, choice_evidence
 from tacit.policies.pairs import tokenise
 from tacit.policies.reference import reference_log_probs
 
@@ -97,6 +97,20 @@ def test_every_user_of_either_camp_is_served(learnt: Run, world: Camps) -> None:
 def test_the_sides_are_the_camps(learnt: Run, world: Camps) -> None:
     side = direction(asked(learnt.policy, world, (10,)).z[0])
     assert torch.equal(side, world.kind.bool()) or torch.equal(~side, world.kind.bool())
+
+
+def test_the_two_sides_are_measured_apart(learnt: Run, world: Camps) -> None:
+    """Everybody is taken for one camp, but for a trace that tells the sides: one is served, the other is not."""
+    policy = learnt.policy
+    first = asked(policy, world, (10,)).z[0][world.kind == 0].mean(0)
+    told = first + 0.01 * (1 - 2 * world.kind.unsqueeze(1))
+    rows = tokenise(policy.dialogue, world.items, torch.ones(len(world.items), dtype=torch.bool))
+    reference = reference_log_probs(policy.dialogue, rows)
+    found = _validation(
+        policy, world.validation, world.vectors, rows, reference, world.target_groups, short(**LEARN), told
+    )()
+    assert sorted([found["accuracy_one_side"], found["accuracy_other_side"]]) == pytest.approx([0, 1], abs=0.1)
+    assert found["accuracy_k10"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_with_somebody_elses_context_it_is_right_by_chance(learnt: Run, world: Camps) -> None:

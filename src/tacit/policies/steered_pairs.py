@@ -37,10 +37,10 @@ class SteeredPairs(nn.Module):
         self.modulator.train(mode)
         self.base.eval()
         if self.config_.activation_checkpointing:
-            for block in self.base.modules():
-                if isinstance(block, GradientCheckpointingLayer):
-                    block.gradient_checkpointing = block.training = mode
-                    block._gradient_checkpointing_func = partial(_evaluated, block, use_reentrant=False)
+            blocks: list[Any] = [part for part in self.base.modules() if isinstance(part, GradientCheckpointingLayer)]
+            for block in blocks:
+                block.gradient_checkpointing = block.training = mode
+                block._gradient_checkpointing_func = partial(_evaluated, block, use_reentrant=False)
         return self
 
     def forward(
