@@ -1,25 +1,59 @@
 """Do policies steer? Strangers of the text world get answers to new questions, and their true tastes judge.
 
-    python benchmarks/steering.py [--seeds 5] [--out steering.json] [--answers FILE] [--fast]
+    python benchmarks/steering.py [--seeds 5] [--jobs 2] [--keep FOLDER] [--parts ours others] [--out FILE] [--fast]
 
-Per seed: one reward model, then NP-DPO (gated LoRA, and FiLM), DPO for everybody, and a policy of the same modulator
-and budget told the true tastes. Judged are 150 unseen people on three new questions each. Steering efficiency is the
-gold reward gained over the unsteered base as a share of what the told policy gains. "Bayes" is the told policy fed with
-the tastes that an observer who knows the world expects after the same choices; "shuffled" is NP-DPO with another
-person's choices. Also: how far answers move for the people who want an attribute most, and how the language fares.
+Per seed: one reward model; then policies of one modulator and one budget. Judged are 100 unseen people on two unseen
+questions each. Steering efficiency is the gold reward gained over the unsteered base as a share of what the policy told
+the true tastes gains; "of Bayes" is that as a share of what the told policy gains when it is fed the tastes that an
+observer who knows the world expects after the same choices. Rows:
+
+    NP-DPO                    ours: z inferred, taught by the reward model
+    NP-DPO, FiLM              the same with the paper's modulator
+    NP-DPO on choices         the published objective: taught by single choices
+    told, as Bayes believes   the told policy fed by the Bayes-optimal observer
+    shuffled user             ours with another person's choices
+    DPO for everybody         told nothing, taught by single choices
+    one policy per type       8 types by k-means; a stranger gets the nearest type's
+    soup of types             the types' adapters averaged, as probable as each is (inferred rewarded soup)
+    best of 16                of the base, under the inferred reward
+    choices in the prompt     the base behind as many chosen answers as fit
+
+Each part of a seed is kept in FOLDER, with the answers, so a run that was stopped goes on; seeds run side by side.
 """
 
 import json
+import multiprocessing
 import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from _report import finish, machine, parser, table
-from torch import Tensor
+from _steering_report import report, summarise
 
-from tacit.policies import PolicyTrainingConfig
-from tacit.recipes.steering import KS, Outcome, Setting, SteeringWorld, summary
+from tacit.files import write_json
+from tacit.recipes.steering import (
+    KS,
+    ROOM,
+    Outcome,
+    Setting,
+    SteeringWorld,
+    best_of_pool,
+    continuum,
+    directions,
+    draw_pool,
+    find_types,
+    generated,
+    judged,
+    opposed,
+    train_arm,
+    with_examples,
+)  # fmt: skip
+
+SOME = (0, 5, 10, 20)
+PARTS = ("ours", "others")
 
 
 def main() -> None:
@@ -27,109 +61,107 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--seeds", type=int, default=5)
     made.add_argument("--first", type=int, default=10, help="the first seed; no setting was chosen on 10 to 14")
-    made.add_argument("--steps", type=int, default=400)
-    made.add_argument("--beta", type=float, default=0.1)
-    made.add_argument("--rate", type=float, default=2e-3)
-    made.add_argument("--skip-film", action="store_true")
-    made.add_argument("--answers", help="JSON file for every answer that was judged")
+    made.add_argument("--jobs", type=int, default=2, help="seeds at a time")
+    made.add_argument("--keep", type=Path, help="folder for each seed's numbers and answers")
+    made.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="ours: NP-DPO, the told and everybody's")
     options = made.parse_args()
-    training = PolicyTrainingConfig(
-        max_steps=options.steps, learning_rate=options.rate, beta=options.beta, eval_users=32, eval_steps=100
-    )
-    setting = Setting(training=training)
+    setting = Setting()
     if options.fast:
-        options.seeds = 1
+        options.seeds = options.jobs = 1
+        short = {"max_steps": 2, "eval_steps": 2, "per_device_train_batch_size": 4, "eval_users": 4}
         setting = Setting(
-            users=200, reward_steps=60, judges=8, questions=1,
-            training=training.model_copy(update={"max_steps": 4, "eval_steps": 4}),
+            users=120, choices_per_user=40, answers_per_prompt=4, reward_steps=40, judges=4, questions=1,
+            training=setting.training.model_copy(update=short),
         )  # fmt: skip
-    gold: dict[str, dict[int, list[Tensor]]] = {}
-    base, told, seeds, texts = [], [], [], {}
-    for seed in range(options.first, options.first + options.seeds):
-        found = run(seed, setting, film=not options.skip_film)
-        base.append(found["base"].gold)
-        told.append(found["told"].gold)
-        for name, by_k in found["by_k"].items():
-            for k, outcome in by_k.items():
-                gold.setdefault(name, {}).setdefault(k, []).append(outcome.gold)
-        seeds.append(found["report"])
-        texts[seed] = found["texts"]
-        joined = {name: {k: torch.cat(parts) for k, parts in by_k.items()} for name, by_k in gold.items()}
-        result = {
-            "machine": machine(),
-            "fast": options.fast,
-            "training": training.model_dump(mode="json"),
-            "judges": sum(len(part) for part in base),
-            "unsteered": float(torch.cat(base).mean()),
-            "told": float(torch.cat(told).mean()),
-            "methods": summary(joined, torch.cat(base), torch.cat(told)),
-            "seeds": seeds,
-        }
-        report(result)
-    if options.answers:
-        Path(options.answers).write_text(json.dumps(texts, indent=1))
+    with tempfile.TemporaryDirectory() as temporary:
+        keep = options.keep or Path(temporary)
+        keep.mkdir(parents=True, exist_ok=True)
+        wanted = [
+            (part, seed) for part in options.parts for seed in range(options.first, options.first + options.seeds)
+        ]
+        left = [(part, seed) for part, seed in wanted if not (keep / f"{seed}-{part}.json").exists()]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(max(1, options.jobs), mp_context=context, max_tasks_per_child=1) as pool:
+            running = [pool.submit(run, part, seed, setting, keep, options.fast) for part, seed in left]
+            for one in running:
+                one.result()
+        found = [json.loads((keep / f"{seed}-{part}.json").read_text()) for part, seed in wanted]
+    result = {
+        "machine": machine(), "fast": options.fast, "training": setting.training.model_dump(mode="json"),
+        "policy": setting.policy.model_dump(mode="json"), **summarise(found),
+    }  # fmt: skip
+    report(result, table)
     finish(result, options.out)
 
 
-def run(seed: int, setting: Setting, *, film: bool) -> dict[str, Any]:
-    """Everything on one seed."""
+def run(part: str, seed: int, setting: Setting, keep: Path, fast: bool) -> None:
+    """One part of one seed, into `keep`."""
+    torch.set_num_threads(1)
     world = SteeringWorld(seed, setting)
     with tempfile.TemporaryDirectory() as folder:
-        ours = world.train(Path(folder) / "ours")
-        mixed = world.train(Path(folder) / "mixed", told="nothing")
-        truth = world.train(Path(folder) / "truth", told="truth")
-        paper = world.train(Path(folder) / "film", kind="film") if film else None
-    plain = world.judge(ours, None)
-    told = world.judge(truth, world.tastes / world.world.scale)
-    everybody = world.judge(mixed, torch.zeros(len(world.judges), 1))
-    by_k: dict[str, dict[int, Outcome]] = {
-        "NP-DPO": {k: world.judge(ours, world.latents(k)) for k in KS},
-        "shuffled user": {k: world.judge(ours, world.latents(k, shuffled=True)) for k in (5, 20)},
-        "told, as Bayes believes": {k: world.judge(truth, world.believed(k)) for k in KS},
-        "DPO for everybody": {0: everybody},
-    }
-    if paper is not None:
-        by_k["NP-DPO, FiLM"] = {k: world.judge(paper, world.latents(k)) for k in KS}
-    report = {
-        "seed": seed,
-        "unsteered": float(plain.gold.mean()),
-        "told": float(told.gold.mean()),
-        "validation": {key: value for key, value in ours.notes.items() if key.startswith("validation")},
-        "directions": world.directions(by_k["NP-DPO"][10], plain),
-        "health": {
-            name: vars(outcome.health) | {"malformed": outcome.malformed}
-            for name, outcome in {
-                "unsteered": plain, "told": told, "everybody": everybody, "NP-DPO, k = 0": by_k["NP-DPO"][0],
-                "NP-DPO, k = 10": by_k["NP-DPO"][10],
-            }.items()
+        numbers = (_ours if part == "ours" else _others)(world, Path(folder), 4 if fast else 64)
+    write_json(keep / f"{seed}-{part}.json", {"seed": seed, **numbers})
+
+
+def _ours(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:
+    """Ours with both modulators, what it is measured against, and what needs no training; `count` answers pooled."""
+    ours, film = train_arm(world, folder, "inferred"), train_arm(world, folder, "inferred", kind="film")
+    truth, mixed = train_arm(world, folder, "truth"), train_arm(world, folder, "nothing")
+    z, scale = {k: world.latents(k) for k in KS}, world.world.scale
+    pool = draw_pool(world, ours, count)
+    found: dict[str, dict[int, Outcome]] = {
+        "unsteered": {0: generated(world, ours, None)},
+        "told": {0: generated(world, truth, world.tastes / scale)},
+        "best of 64 by true taste": {0: judged(world, ours, best_of_pool(world, pool, 64, None))},
+        "NP-DPO": {k: generated(world, ours, z[k]) for k in KS},
+        "NP-DPO, FiLM": {k: generated(world, film, z[k]) for k in SOME},
+        "told, as Bayes believes": {k: generated(world, truth, world.believed(k) / scale) for k in KS},
+        "shuffled user": {k: generated(world, ours, world.latents(k, shuffled=True)) for k in SOME[1:]},
+        "DPO for everybody": {0: generated(world, mixed, torch.zeros(len(world.tastes), 1))},
+        "best of 16": {k: judged(world, ours, best_of_pool(world, pool, 16, z[k])) for k in SOME},
+        "choices in the prompt": {
+            20: generated(world, ours, None, with_examples(world, 20, ours), max_new_tokens=ROOM)
         },
+    }
+    plain, ends, samples = found["unsteered"][0], opposed(z[20]), max(1, count // 6)
+    asked = zip(world.questions, world.tastes.tolist(), strict=True)
+    said = zip(plain.answers, found["NP-DPO"][10].answers, found["told"][0].answers, strict=True)
+    return {
+        "methods": _numbers(found),
+        "directions": {name: directions(world, found[name][10], plain) for name in ("NP-DPO", "NP-DPO, FiLM")},
+        "continuum": continuum(world, ours, z[20], ends, samples=samples).tolist(),
+        "continuum_answers_a_point": len(world.prompts) * samples,
+        "answers": [
+            {"question": questions[0], "tastes": taste, "unsteered": a[0], "k = 10": b[0], "told": c[0]}
+            for (questions, taste), (a, b, c) in zip(asked, said, strict=True)
+        ],
     }  # fmt: skip
-    texts = [
-        {"question": asked[0], "tastes": taste, "unsteered": a[0], "k = 10": b[0], "told": c[0]}
-        for asked, taste, a, b, c in zip(
-            world.questions, world.tastes.tolist(), plain.answers, by_k["NP-DPO"][10].answers, told.answers,
-            strict=True,
-        )
-    ]  # fmt: skip
-    return {"base": plain, "told": told, "by_k": by_k, "report": report, "texts": texts}
 
 
-def report(result: dict[str, Any]) -> None:
-    """Print what was found so far."""
-    rows = []
-    for name, by_k in result["methods"].items():
-        for k, found in by_k.items():
-            low, high = found["efficiency_interval"]
-            rows.append([name, k, f"{found['gold']:.2f}", f"{found['efficiency']:.2f}", f"{low:.2f} to {high:.2f}"])
-    print(f"\n{len(result['seeds'])} seeds, {result['judges']} people; gold reward in nats: unsteered "
-          f"{result['unsteered']:.2f}, told the truth {result['told']:.2f}")  # fmt: skip
-    table(["method", "k", "gold", "efficiency", "95 %"], rows)
-    last = result["seeds"][-1]
-    table(["direction, k = 10", "moved, sd"], [[name, f"{value:+.2f}"] for name, value in last["directions"].items()])
-    keys = ("perplexity", "malformed", "distinct", "empty", "words")
-    table(
-        ["language", *keys], [[name, *(f"{found[key]:.3f}" for key in keys)] for name, found in last["health"].items()]
-    )
+def _others(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:
+    """What else can be trained on the same choices."""
+    types = find_types(world)
+    single, typed = train_arm(world, folder, "choices"), train_arm(world, folder, "types", types=types)
+    z = {k: world.latents(k) for k in SOME}
+    return {"methods": _numbers({
+        "NP-DPO on choices": {k: generated(world, single, z[k]) for k in SOME},
+        "one policy per type": {k: generated(world, typed, types.nearest(z[k])) for k in SOME},
+        "soup of types": {k: generated(world, typed, types.shares(z[k])) for k in SOME},
+    })}  # fmt: skip
+
+
+def _numbers(found: Mapping[str, Mapping[int, Outcome]]) -> dict[str, dict[str, Any]]:
+    """What the summary needs: by method and k."""
+    return {
+        name: {
+            str(k): {
+                "gold": outcome.gold.tolist(), "words_each": outcome.words.tolist(), "apart": outcome.apart,
+                "malformed": outcome.malformed, **vars(outcome.health),
+            }
+            for k, outcome in by_k.items()
+        }
+        for name, by_k in found.items()
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from tacit.cli import main
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """`run("score", ...)` -> (exit code, stdout, stderr)."""
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("score", ...)` -> (exit code, stdout, stderr), without the lines of progress that a slow machine gets."""
+    monkeypatch.setattr("tacit.cli._progress._SECONDS_BETWEEN_LINES", float("inf"))
 
     def run(*argv: object) -> tuple[int, str, str]:
         capsys.readouterr()

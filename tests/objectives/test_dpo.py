@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tacit.errors import ConfigError
-from tacit.objectives.dpo import PreferenceLoss, preference_loss
+from tacit.objectives.dpo import PreferenceLoss, distilled_loss, preference_loss
 
 MARGINS = st.lists(st.floats(-50, 50), min_size=1, max_size=5).map(lambda m: torch.tensor(m, dtype=torch.float64))
 BETAS = st.floats(0.01, 2)
@@ -115,3 +115,32 @@ def test_what_it_cannot_use_is_refused(settings: dict, found: str) -> None:
     with pytest.raises(ConfigError, match=found) as caught:
         preference_loss(torch.zeros(2), **settings)
     assert "\n" not in str(caught.value)
+
+
+# -- distillation ------------------------------------------------------------------------------------------------------
+
+
+def test_distilled_is_half_the_square_up_to_a_nat_and_then_a_line() -> None:
+    """By hand, with beta margins 1, 1, 1, -1 and 3."""
+    margin, gap = torch.tensor([10.0, 10.0, 10.0, -10.0, 30.0]), torch.tensor([1.0, 1.5, 2.0, 2.0, 23.0])
+    assert_close(distilled_loss(margin, gap), torch.tensor([0, 0.125, 0.5, 2.5, 19.5]))
+    assert_close(distilled_loss(0.2 * margin, gap, beta=0.5), distilled_loss(margin, gap))
+
+
+@given(MARGINS, BETAS, st.floats(0, 50))
+def test_distilled_is_least_where_the_margin_is_the_gap_over_beta(margin: Tensor, beta: float, gap: float) -> None:
+    aim = torch.full_like(margin, gap)
+    assert_close(distilled_loss(aim / beta, aim, beta=beta), torch.zeros_like(margin))
+    off = (beta * margin - gap).abs()
+    assert_close(distilled_loss(margin, aim, beta=beta), torch.where(off < 1, off**2 / 2, off - 0.5))
+
+
+@given(BETAS)
+def test_no_gap_pulls_harder_than_beta(beta: float) -> None:
+    """However far off: the last of 20 nats hardly matters, and must not outweigh all other pairs."""
+    margin = torch.tensor([-1e4, -3.0, 0.0, 0.1, 1e4], dtype=torch.float64, requires_grad=True)
+    loss = distilled_loss(margin, torch.tensor([20.0, 0.0, 50.0, 0.1 * beta, 1.0]).double(), beta=beta)
+    (slope,) = torch.autograd.grad(loss.sum(), margin)
+    assert bool(loss.isfinite().all())
+    assert_close(slope[[0, 2, 4]], beta * torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64))
+    assert slope.abs().max() <= beta * (1 + 1e-9)

@@ -6,9 +6,10 @@ from tacit.policies import SteerablePolicy
 
 
 def moved(policy: SteerablePolicy, seed: int = 3) -> SteerablePolicy:
-    """The same policy with weights as training might leave them, far from the identity."""
+    """The same policy with weights and a unit as training might leave them, far from the identity."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in policy.modulator.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    policy.modulator.unit.fill_(0.75)
     return policy

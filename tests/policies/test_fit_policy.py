@@ -77,8 +77,8 @@ def episodes_of(world: Camps) -> EvaluationEpisodes:
 
 def test_training_lowers_the_loss_and_serves_both_camps(learnt: Run) -> None:
     losses = [event["loss"] for event in learnt.validations()]
-    assert losses[-1] < 0.8 * losses[0]
-    assert losses[0] < math.log(2)
+    assert losses[-1] < losses[0] < math.log(2)
+    assert losses[-1] < 0.4 * math.log(2), "a quarter of it is of strangers, who cannot be served"
     assert learnt.found("accuracy_k10") > 0.95
     assert learnt.found("accuracy_one_side") > 0.9
     assert learnt.found("accuracy_other_side") > 0.9
@@ -107,7 +107,7 @@ def test_the_two_sides_are_measured_apart(learnt: Run, world: Camps) -> None:
     rows = tokenise(policy.dialogue, world.items, torch.ones(len(world.items), dtype=torch.bool))
     reference = reference_log_probs(policy.dialogue, rows)
     found = _validation(
-        policy, world.validation, world.vectors, rows, reference, world.target_groups, short(**LEARN), told
+        policy, world.validation, world.vectors, rows, reference, world.target_groups, short(**LEARN), told, None
     )()
     assert sorted([found["accuracy_one_side"], found["accuracy_other_side"]]) == pytest.approx([0, 1], abs=0.1)
     assert found["accuracy_k10"] == pytest.approx(0.5, abs=0.1)

@@ -16,9 +16,10 @@ TRAINING = {
     "validation": short(max_steps=10, eval_steps=2),
     "writing": short(max_steps=10, eval_steps=2),
     "end": short(max_steps=10, eval_steps=2),
+    "taught": short(max_steps=10, eval_steps=2, teacher="reward"),
     "stopped": short(max_steps=10, eval_steps=2, patience=1, learning_rate=1e-30),  # nothing is ever better
 }
-LATE = {"step": 6, "validation": 4, "writing": 4, "end": 10, "stopped": 4}
+LATE = {"step": 6, "validation": 4, "writing": 4, "end": 10, "taught": 6, "stopped": 4}
 """Where a run goes on that was killed at each of these moments."""
 
 PROGRAM = """
@@ -45,7 +46,8 @@ def train(moment):
 
     def on_event(event):
         at = (event["event"], event["name"], event["step"])
-        if at == {"step": ("step", "policy", 7), "validation": ("validation", "policy", 6)}.get(moment):
+        late = ("step", "policy", 7)
+        if at == {"step": late, "taught": late, "validation": ("validation", "policy", 6)}.get(moment):
             die()
         if moment in ("end", "stopped") and event["event"] == "end":
             die()
@@ -99,7 +101,7 @@ def whole(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     from tacit.policies import load_base
 
     found = {}
-    for kind in ("step", "stopped"):
+    for kind in ("step", "taught", "stopped"):
         folder = tmp_path_factory.mktemp("whole")
         found[kind] = fit(load_base(str(base_folder)), folder, training=TRAINING[kind]), folder
     return found
@@ -109,7 +111,7 @@ def whole(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def test_a_killed_run_resumes_bit_for_bit(
     moment: str, base: Base, killed: Path, whole: dict[str, tuple[SteerablePolicy, Path]]
 ) -> None:
-    expected, folder = whole["stopped" if moment == "stopped" else "step"]
+    expected, folder = whole.get(moment, whole["step"])
     left = {path.name for path in (killed / moment).iterdir()}
     assert left >= {"checkpoint", "metrics.jsonl", "reference.safetensors"}
     assert (len(left) > 3) == (moment == "writing"), "the kill was not in the middle of writing"
@@ -120,6 +122,7 @@ def test_a_killed_run_resumes_bit_for_bit(
     assert noted.steps() == list(range(LATE[moment] + 1, last + 1))
     assert [e["step"] for e in noted.events if e["event"] == "start"] == [LATE[moment]]
     assert weights(resumed).equal(weights(expected))
+    assert resumed.modulator.unit.equal(expected.modulator.unit)
     assert timeless(resumed) == timeless(expected)
     assert lines(killed / moment) == lines(folder)
     assert [line["step"] for line in lines(folder)] == [s for s in range(2, last + 1, 2) for _ in range(2)]

@@ -24,8 +24,15 @@ class _StartsElsewhere(GatedLoRA):
 class _Deaf(GatedLoRA):
     """An ordinary LoRA: the same for everybody."""
 
+    def respond(self, z: Tensor) -> Tensor:
+        return super().respond(0 * z)
+
+
+class _Unitless(GatedLoRA):
+    """Takes z as it comes, however small the reward model's latents are."""
+
     def signal(self, z: Tensor) -> Tensor:
-        return super().signal(0 * z)
+        return self.respond(z)
 
 
 class _DeafAtOneSite(GatedLoRA):
@@ -71,6 +78,7 @@ def suite_of(kind: type[GatedLoRA]) -> ModulatorConformance:
     [
         (_StartsElsewhere, ModulatorConformance.test_untrained_it_is_the_reference_bit_for_bit, "untrained"),
         (_Deaf, ModulatorConformance.test_each_row_follows_its_own_z, "told the same"),
+        (_Unitless, ModulatorConformance.test_z_is_read_in_units, "not in units"),
         (
             _DeafAtOneSite,
             ModulatorConformance.test_z_changes_what_every_site_puts_out,

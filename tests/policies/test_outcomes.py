@@ -11,7 +11,13 @@ from torch.testing import assert_close
 
 import tacit.policies.outcomes as module
 from tacit.policies import Base, Sampling, SteerablePolicy
-from tacit.policies.outcomes import answers_for, language_health, steering_efficiency, win_rate
+from tacit.policies.outcomes import (
+    answers_for,
+    even_length_win_rate,
+    language_health,
+    steering_efficiency,
+    win_rate,
+)
 from tacit.rewards import RewardModel
 
 SAMPLING = Sampling(max_new_tokens=5)
@@ -161,3 +167,23 @@ def test_nothing_is_left_of_another_users_words(policy: SteerablePolicy, monkeyp
     monkeypatch.setattr(SteerablePolicy, "generate", echo)
     found = answers_for(policy, PROMPTS, Z, SAMPLING)
     assert found == [[f"{prompt} {Z[user, 0]:.3f}" for prompt in asked] for user, asked in enumerate(PROMPTS)]
+
+
+def test_at_equal_lengths_the_even_length_win_rate_is_the_win_rate() -> None:
+    ours, theirs = torch.tensor([1.0, 2.0, 3.0, 0.0]), torch.tensor([0.0, 0.0, 0.0, 1.0])
+    words = torch.full((4,), 20.0)
+    many = [part.repeat(100) for part in (ours, theirs, words, words)]
+    assert even_length_win_rate(*many) == pytest.approx(0.75, abs=1e-3)
+
+
+def test_winning_by_length_alone_is_worth_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    more = torch.randn(2000, generator=generator) + 1.0
+    ours = more + torch.randn(2000, generator=generator)
+    zeros = torch.zeros(2000)
+    assert win_rate(ours, zeros) > 0.7
+    assert even_length_win_rate(ours, zeros, 50 + 10 * more, zeros + 50) == pytest.approx(0.5, abs=0.04)
+
+
+def test_who_always_wins_has_a_finite_win_rate() -> None:
+    assert 0.9 < even_length_win_rate(torch.ones(50), torch.zeros(50), torch.arange(50.0), torch.zeros(50)) <= 1

@@ -14,7 +14,7 @@ from tiny_base import byte_tokenizer
 from torch import Tensor
 from torch.testing import assert_close
 
-from tacit.objectives.dpo import preference_loss
+from tacit.objectives.dpo import distilled_loss, preference_loss
 from tacit.policies import Base, SteerablePolicy, load_base
 from tacit.policies.grouping import length_groups
 from tacit.policies.pairs import PolicyPairs
@@ -87,6 +87,17 @@ def test_the_loss_is_the_weighted_mean_over_pairs(
     assert batch["tie"].sum() == 1
 
 
+def test_a_gap_is_learnt_in_place_of_the_choice(policy: SteerablePolicy, pairs: PolicyPairs, batch: Batch) -> None:
+    """Whatever is said of the loss of choices, and of ties."""
+    gap = torch.tensor([0.0, 1.0, 0.3, 8.0, 2.0, 0.1])
+    expected = margins(policy, pairs, batch)
+    each = distilled_loss(expected, gap, beta=0.5)
+    for chosen in ({}, {"loss_type": "robust", "noise": 0.2}):
+        outputs = SteeredPairs(policy, short(beta=0.5, **chosen))(**batch, gap=gap)
+        assert_close(outputs["margin"], expected, rtol=1e-4, atol=1e-4)
+        assert_close(outputs["loss"], (each * batch["weight"]).mean(), **CLOSE)
+
+
 def test_a_new_policy_starts_at_log_2(base: Base, batch: Batch) -> None:
     steered = SteeredPairs(SteerablePolicy.new(base, camp_reward()), short())
     outputs = steered(**batch | {"weight": torch.ones(len(DRAWN))})
@@ -123,14 +134,17 @@ def test_how_rows_are_grouped_changes_nothing(
 # -- anchors -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_sft_anchor_is_the_preferred_responses_nll_per_token(
-    policy: SteerablePolicy, pairs: PolicyPairs, batch: Batch
+@pytest.mark.parametrize("chosen", [{}, {"beta": 0.5}], ids=str)
+def test_the_sft_anchor_is_beta_times_the_preferred_responses_nll(
+    policy: SteerablePolicy, pairs: PolicyPairs, batch: Batch, chosen: dict[str, Any]
 ) -> None:
-    plain, anchored = (SteeredPairs(policy, short(sft_weight=weight))(**batch)["loss"] for weight in (0.0, 0.7))
-    preferred = [texts(pairs, number)[0] for _, number in DRAWN]
-    tokens = torch.tensor([len(policy.dialogue.response(*item)) for item in preferred])
-    nll = -policy.log_probs(preferred, batch["z"]) / tokens
-    assert_close(anchored - plain, 0.7 * (nll * batch["weight"]).mean(), rtol=1e-4, atol=1e-4)
+    """Of whole responses, in the same nats as margins."""
+    plain, anchored = (
+        SteeredPairs(policy, short(sft_weight=weight, **chosen))(**batch)["loss"] for weight in (0.0, 0.7)
+    )
+    nll = -policy.log_probs([texts(pairs, number)[0] for _, number in DRAWN], batch["z"])
+    beta = chosen.get("beta", 0.1)
+    assert_close(anchored - plain, 0.7 * beta * (nll * batch["weight"]).mean(), rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

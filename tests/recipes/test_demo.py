@@ -44,10 +44,19 @@ def test_the_verb_tells_the_whole_story(tmp_path, capfd):
     assert main(["demo", "--fast", "--out", str(tmp_path / "demo")]) == 0
     told = capfd.readouterr().out
     results = json.loads((tmp_path / "demo" / "results.json").read_text())
-    assert set(results) == {"synthetic", "text", "people"}
+    assert set(results) == {"synthetic", "text", "people", "policy"}
     assert all(person["user_id"] in told and person["wants"] in told for person in results["people"])
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {
         "results.json", "people.png", "synthetic_accuracy.png", "synthetic_rewards.png", "text_accuracy.png",
-        "text_reliability.png",
+        "text_reliability.png", "continuum.png",
     }  # fmt: skip
+    policy = results["policy"]
+    assert [person["user_id"] for person in policy["people"]] == [person["user_id"] for person in results["people"]]
+    assert len({person["answer"] for person in policy["people"]} | {policy["base"]}) >= 3
+    for answer in (policy["base"], policy["stranger"], *(person["answer"] for person in policy["people"])):
+        assert answer.split()[0] in told
+    assert [point["mix"] for point in policy["continuum"]] == [number / 10 for number in range(11)]
+    first, last = policy["continuum"][0], policy["continuum"][-1]
+    assert first["first"] > last["first"]
+    assert first["second"] < last["second"]
     assert results["text"]["model"]["accuracy"]["20"] > results["text"]["controls"]["pooled"]["accuracy"]["20"] + 0.1

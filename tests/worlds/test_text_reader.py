@@ -140,6 +140,31 @@ def test_a_joke_alone_is_no_answer_but_no_nonsense_either() -> None:
     assert (reading.malformed, reading.found) == (0, {"joke": 1})
 
 
+def test_only_statements_stand_behind_prefixes() -> None:
+    prompt, devices = PROMPTS[0], load_devices()
+    prefix, statement = devices["claim"]["neutral"][0], prompt.statements["neutral"][0]
+    capital = prefix[0].upper() + prefix[1:]
+    behind = read_answer(prompt.text, f"{capital} {statement}.")
+    assert (behind.malformed, behind.found) == (0, {"claim": 1, "statement": 1})
+    for device in ("joke", "warm_opener", "cold_closer"):
+        assert read_answer(prompt.text, f"{capital} {devices[device]['neutral'][0]}").malformed >= 1
+
+
+def test_half_a_style_is_read_as_half() -> None:
+    """A language model may leave out what the writer always puts in."""
+    prompt, devices = PROMPTS[0], load_devices()
+    fact = f"{prompt.statements['neutral'][0][0].upper()}{prompt.statements['neutral'][0][1:]}."
+    said = {device: devices[device]["neutral"][0] for device in ("warm_opener", "warm_aside", "cold_closer")}
+    warmth = {
+        (): 0.0, ("warm_aside",): 0.25, ("warm_opener",): 0.5, ("warm_opener", "warm_aside"): 0.75,
+        ("warm_opener", "cold_closer"): 0.0, ("cold_closer",): -0.5,
+    }  # fmt: skip
+    for devices_, expected in warmth.items():
+        reading = read_answer(prompt.text, " ".join([fact, *(said[device] for device in devices_)]))
+        assert reading.malformed == 0
+        assert reading.style().warmth == expected, devices_
+
+
 def test_a_prompt_of_another_world_is_refused() -> None:
     with pytest.raises(KeyError):
         read_answer("What is love?", "Baby, don't hurt me.")

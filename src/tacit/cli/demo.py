@@ -17,7 +17,8 @@ from tacit.cli.synthetic import synthetic_table
 from tacit.evaluation import plot_accuracy, plot_reliability
 from tacit.files import write_json
 from tacit.recipes.demo import CHOICES_SHOWN, KS, Person, TextDemo, text_demo
-from tacit.recipes.demo_plots import plot_people
+from tacit.recipes.demo_plots import plot_continuum, plot_people
+from tacit.recipes.policy_demo import PolicyDemo, policy_demo
 from tacit.recipes.synthetic import synthetic_experiment
 from tacit.recipes.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
 
@@ -44,6 +45,7 @@ def demo(
         )  # fmt: skip
         size: dict[str, int] = {"users": 500, "steps": 200} if fast else {}
         story = text_demo(seed, embedder=embedder, on_event=report.event, **size)
+        policy = policy_demo(story, seed, on_event=report.event, **({"steps": 20, "questions": 2} if fast else {}))
     plot_synthetic_accuracy(out / "synthetic_accuracy.png", synthetic)
     plot_reward_curves(out / "synthetic_rewards.png", synthetic.runs[0])
     oracle = {"told the truth": dict.fromkeys(story.report.n_users, story.oracle_accuracy)}
@@ -51,10 +53,12 @@ def demo(
     plot_accuracy(out / "text_accuracy.png", story.report.methods, reference=oracle, title=title)
     plot_reliability(out / "text_reliability.png", story.report.reliability, ece=story.report.model["ece"])
     plot_people(out / "people.png", story.people)
+    plot_continuum(out / "continuum.png", policy)
     data: dict[str, Any] = {
         "synthetic": synthetic.to_json(),
         "text": story.report.to_json() | {"oracle_accuracy": story.oracle_accuracy},
         "people": [person.to_json() for person in story.people],
+        "policy": policy.to_json(),
     }
     write_json(out / "results.json", data)
     view: list[RenderableType] = [
@@ -64,6 +68,8 @@ def demo(
         _text_table(story),
         f'3. Three strangers, {CHOICES_SHOWN} choices each, and one new question: "{story.people[0].question}"',
         *(_person(person) for person in story.people),
+        "4. The same question, answered by a language model of half a million weights that follows the same state.",
+        *_answers(policy),
         f"pictures and numbers: {out}/",
     ]
     return Result(data, view)
@@ -94,6 +100,16 @@ def _person(person: Person) -> Panel:
     best = textwrap.fill(person.best(), 74, initial_indent=" ", subsequent_indent=" ")
     lines += ["", "predicted favourite:", best]
     return Panel("\n".join(lines), title=f"{person.user_id} {person.wants}", title_align="left", width=80)
+
+
+def _answers(policy: PolicyDemo) -> list[Panel]:
+    """What the base, a stranger and each person get."""
+    said = [("the base, before training", policy.base), ("somebody of whom nothing is known", policy.stranger)]
+    said += [
+        (f"{each.person.wants} (worth {each.unsteered:+.1f} nats before, {each.gold:+.1f} now)", each.answer)
+        for each in policy.answered
+    ]
+    return [Panel(textwrap.fill(text, 74), title=title, title_align="left", width=80) for title, text in said]
 
 
 def _short(text: str) -> str:

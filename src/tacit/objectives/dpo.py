@@ -8,11 +8,11 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import huber_loss, logsigmoid
 
 from tacit.errors import ConfigError
 
-__all__ = ["PreferenceLoss", "preference_loss"]
+__all__ = ["PreferenceLoss", "distilled_loss", "preference_loss"]
 
 PreferenceLoss = Literal["sigmoid", "ipo", "robust"]
 
@@ -52,3 +52,12 @@ def preference_loss(
 
     loss = one_way(margin)
     return loss if tie is None else torch.where(tie, (loss + one_way(-margin)) / 2, loss)
+
+
+def distilled_loss(margin: Tensor, gap: Tensor, *, beta: float = 0.1) -> Tensor:
+    """Huber's loss between beta margin and `gap`, Float[pairs], what a reward says the two differ by in nats.
+
+    Reward distillation (Fisch et al., 2024, arXiv 2405.19316, eq. 7) squares the difference; gaps of 20 nats, where the
+    last nat hardly matters, would then outweigh all others.
+    """
+    return huber_loss(beta * margin, gap, reduction="none")

@@ -10,6 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from tacit.embedders.windows import token_budget_batches
 from tacit.evaluation.episodes import EvaluationEpisodes
+from tacit.objectives.dpo import distilled_loss
 from tacit.policies.dialogue import Dialogue
 from tacit.policies.log_probs import response_log_probs
 from tacit.policies.pairs import Row, context_latents
@@ -44,6 +45,10 @@ class ImplicitChoices:
     def loss(self, beta: float) -> Tensor:
         """-log sigmoid(beta margin), Float64[ks users], in nats; NaN likewise."""
         return self._per_user(-logsigmoid(beta * self.margin.double()))
+
+    def distance(self, beta: float, gap: Tensor) -> Tensor:
+        """Huber's loss between beta margin and gaps, Float[ks users pairs]: Float64[ks users]; NaN likewise."""
+        return self._per_user(distilled_loss(self.margin.double(), gap.double(), beta=beta))
 
     def _per_user(self, values: Tensor) -> Tensor:
         mean = (values * self.real).sum(-1) / self.real.sum(-1)

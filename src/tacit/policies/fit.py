@@ -22,6 +22,7 @@ from tacit.policies.pairs import PolicyPairs, Row, tokenise
 from tacit.policies.policy import SteerablePolicy
 from tacit.policies.reference import reference_log_probs
 from tacit.policies.steered_pairs import SteeredPairs
+from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
 from tacit.policies.trainer import PolicyTrainer
 from tacit.policies.training_config import PolicyTrainingConfig
 from tacit.rewards.model import RewardModel
@@ -47,6 +48,7 @@ def fit_policy(
     config: PolicyConfig | None = None,
     training: PolicyTrainingConfig | None = None,
     told: tuple[Tensor, Tensor] | None = None,
+    rewards: tuple[Rewards, Rewards] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> SteerablePolicy:
     """Train a policy and return it at its best validation loss.
@@ -60,6 +62,7 @@ def fit_policy(
         folder: for checkpoints, `metrics.jsonl` and reference log-probabilities; a killed run goes on from there.
         told: z of the users of `train` and of `validation`, Float[users latent] each: instead of inferring z a policy
             then learns to follow it. The true tastes make an upper line, zeros plain DPO for everybody.
+        rewards: of the users of `train` and of `validation`, in place of what `reward` infers, for `teacher="reward"`.
         target_groups: Bool[groups], what validation asks about; else groups are divided by hashes.
         on_event: receives training events; must be quick.
 
@@ -68,13 +71,17 @@ def fit_policy(
         ConfigError: the loss is not finite.
     """
     config, training = config or PolicyConfig(), training or PolicyTrainingConfig()
+    if told is not None and rewards is None and training.teacher == "reward":
+        raise ConfigError("a policy that is told z has no reward to learn from; give rewards, or teacher='choices'")
     folder.mkdir(parents=True, exist_ok=True)
     log = _Log(folder, on_event)
     latent = None if told is None else told[0].shape[1]
+    taught: tuple[Rewards, Rewards] | None = None
+    if training.teacher == "reward":
+        inferred = inferred_rewards(reward, vectors)
+        taught = rewards or (inferred, inferred)
     policy = SteerablePolicy.new(base, reward, config, latent=latent, seed=training.seed)
-    used = torch.zeros(len(items), dtype=torch.bool)
-    for part in (train, validation):
-        used[part.items[part.rank >= 0]] = True
+    used = _occurring(train, len(items)) | _occurring(validation, len(items))
     rows = tokenise(policy.dialogue, items, used)
     reference = reference_log_probs(
         policy.dialogue, rows, file=folder / "reference.safetensors",
@@ -83,13 +90,18 @@ def fit_policy(
     pairs = PolicyPairs.build(
         train, choice_evidence(reward, train, vectors), rows, reference, reward, policy.dialogue,
         max_context=training.max_context, seed=training.seed, told=None if told is None else told[0],
+        teacher=None if taught is None else Teacher.build(items, _occurring(train, len(items)), taught[0]),
     )  # fmt: skip
-    run = _fingerprint(policy, training, (train, validation), rows, (vectors, target_groups, *(told or ())))
+    policy.modulator.unit.fill_(_usual(pairs))
+    run = _fingerprint(
+        policy, training, (train, validation), rows, (vectors, target_groups, *(told or ()), *_lesson(pairs))
+    )
     with _randomness_kept():
         trainer = PolicyTrainer(
             SteeredPairs(policy, training), pairs, training,
             _validation(
-                policy, validation, vectors, rows, reference, target_groups, training, None if told is None else told[1]
+                policy, validation, vectors, rows, reference, target_groups, training,
+                None if told is None else told[1], None if taught is None else taught[1],
             ),
             folder=folder, run=run, emit=log,
         )  # fmt: skip
@@ -109,6 +121,29 @@ def fit_policy(
         **{f"validation_{name}": value for name, value in progress.best.items()},
     })  # fmt: skip
     return policy
+
+
+def _lesson(pairs: PolicyPairs) -> tuple[Tensor, ...]:
+    """What the teacher says of some pairs, to tell one teacher from another; coarse, since last digits may differ."""
+    if pairs.teacher is None:
+        return ()
+    some = torch.arange(min(256, len(pairs)))
+    users, items = pairs.index.user[pairs.choice[some]], pairs.pairs[some, 0]
+    best_and_worst, gap = pairs.teacher.pairs(users, items, pairs.latents(some, 0))
+    return best_and_worst, gap.mul(100).round()
+
+
+def _occurring(index: ChoiceIndex, items: int) -> Tensor:
+    """Bool[items]: those that are an answer in some choice."""
+    used = torch.zeros(items, dtype=torch.bool)
+    used[index.items[index.rank >= 0]] = True
+    return used
+
+
+def _usual(pairs: PolicyPairs) -> float:
+    """The root mean square of z's entries over training pairs, 1 where all are 0."""
+    some = torch.arange(0, len(pairs), -(-len(pairs) // _AT_ONCE))
+    return float(pairs.latents(some, 0).square().mean().sqrt()) or 1.0
 
 
 def choice_evidence(reward: RewardModel, index: ChoiceIndex, vectors: Tensor) -> Tensor:
@@ -131,8 +166,12 @@ def _validation(
     target_groups: Tensor | None,
     training: PolicyTrainingConfig,
     told: Tensor | None,
+    taught: Rewards | None,
 ) -> Callable[[], dict[str, float]]:
-    """Loss and accuracy on users and groups that are not trained on: by k, and by side of the main axis of users."""
+    """Loss and accuracy on users and groups that are not trained on: by k, and by side of the main axis of users.
+
+    The loss is of the choices made there or, under a teacher, of the gaps that the teacher sees between their answers.
+    """
     some = validation.user.unique()[: training.eval_users]
     index = validation.of_users(some)
     episodes = evaluation_episodes(
@@ -141,11 +180,19 @@ def _validation(
     evidence = choice_evidence(policy.reward, index, vectors)
     told = None if told is None else told[some][episodes.users]
 
+    def gaps(z: Tensor) -> Tensor:
+        """What the teacher sees between the two answers of every pair: Float32[ks users pairs]."""
+        assert taught is not None
+        users, items = some[episodes.users], episodes.targets.clamp(min=0)
+        found = [taught(users, items.flatten(1), latents).view(items.shape) for latents in z]
+        return torch.stack([rewards[..., 0] - rewards[..., 1] for rewards in found])
+
     def validate() -> dict[str, float]:
         found = implicit_choices(policy, episodes, evidence, rows, reference, KS, told=told)
         accuracy = found.accuracy()
         side = direction(found.z[-1]) if len(found.z[-1]) > 1 else torch.ones(len(found.z[-1]), dtype=torch.bool)
-        loss = found.loss(training.beta)[found.has].mean()  # no nanmean: a NaN of the policy's must show
+        loss = found.loss(training.beta) if taught is None else found.distance(training.beta, gaps(found.z))
+        loss = loss[found.has].mean()  # no nanmean: a NaN of the policy's must show
         numbers = {"loss": float(loss), "accuracy": float(accuracy.nanmean())}
         for place, k in enumerate(KS):
             numbers[f"accuracy_k{k}"] = float(accuracy[place].nanmean())

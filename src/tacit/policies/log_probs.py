@@ -10,7 +10,10 @@ from torch.nn import functional
 
 from tacit.policies.dialogue import Tokens
 
-__all__ = ["response_log_probs", "response_logits", "row_sums"]
+__all__ = ["NOTHING", "response_log_probs", "response_logits", "summed_log_probs"]
+
+NOTHING = -100
+"""In place of a token, where the next one belongs to no response."""
 
 _EXTRA = {"position_ids", "logits_to_keep"}
 
@@ -20,15 +23,24 @@ def response_log_probs(model: Any, tokens: Tokens) -> Tensor:
 
     Every response token counts, the first (predicted from the prompt's last) and the end alike.
     """
-    logits, wanted, row = response_logits(model, tokens)
-    return row_sums(-functional.cross_entropy(logits, wanted, reduction="none"), row, len(tokens.ids))
+    return summed_log_probs(*response_logits(model, tokens))
 
 
-def response_logits(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-    """What the model says where a response token is next: Float32[response tokens, vocabulary], of all rows together.
+def summed_log_probs(logits: Tensor, wanted: Tensor) -> Tensor:
+    """The same from what `response_logits` gives."""
+    losses = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=NOTHING, reduction="none")
+    return -losses.view_as(wanted).sum(1)
 
-    Also the tokens that do come next and the row of each, Int64[response tokens] both. Rows end together, so the head
-    runs only on the last columns, as many as the longest response has, and the one before.
+
+def response_logits(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    """What the model says at the last places of every row, as many as the longest response needs and one after its end.
+
+    The logits are the model's own tensor, neither cut nor picked from: each copy would take as much memory again, and
+    its gradient too. What is no response is to be left out of the sums.
+
+    Returns:
+        logits: Float32[rows places vocabulary].
+        wanted: Int64[rows places], the response token that is next at each place, or `NOTHING`.
     """
     ids, mask, response = tokens.ids, tokens.mask, tokens.response
     width = int(response.max())
@@ -37,14 +49,10 @@ def response_logits(model: Any, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]
     output = model(
         input_ids=ids, attention_mask=mask, use_cache=False, **{k: v for k, v in extra.items() if k in known}
     )
-    logits, wanted = output.logits[:, -width - 1 : -1], ids[:, -width:]
-    real = torch.arange(width, device=ids.device) >= width - response.unsqueeze(1)
-    return logits[real].float(), wanted[real], real.nonzero()[:, 0]
-
-
-def row_sums(values: Tensor, row: Tensor, rows: int) -> Tensor:
-    """Sums of Float[values] by the row each belongs to, Float[rows]."""
-    return torch.zeros(rows, dtype=values.dtype, device=values.device).index_add(0, row, values)
+    other = torch.arange(width, device=ids.device) < width - response.unsqueeze(1)
+    wanted = functional.pad(ids[:, -width:].masked_fill(other, NOTHING), (0, 1), value=NOTHING)
+    logits = output.logits
+    return logits[:, logits.shape[1] - width - 1 :].float(), wanted  # from 0, it is the same tensor
 
 
 @lru_cache

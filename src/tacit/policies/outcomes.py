@@ -11,7 +11,7 @@ from tacit.episodes import step_generator
 from tacit.policies.generation import Sampling
 from tacit.policies.policy import SteerablePolicy
 
-__all__ = ["Health", "answers_for", "language_health", "steering_efficiency", "win_rate"]
+__all__ = ["Health", "answers_for", "even_length_win_rate", "language_health", "steering_efficiency", "win_rate"]
 
 ROWS_AT_ONCE = 256
 
@@ -91,3 +91,24 @@ def steering_efficiency(
 def win_rate(ours: Tensor, theirs: Tensor) -> Tensor:
     """How often one answer is worth more to its user than the other's, ties counting half: scalar of Float[...]."""
     return torch.heaviside((ours - theirs).double(), torch.tensor(0.5, dtype=torch.float64)).mean()
+
+
+def even_length_win_rate(ours: Tensor, theirs: Tensor, our_words: Tensor, their_words: Tensor) -> float:
+    """The win rate that answers of equal length would have: length-controlled, for tensors Float[...] of one shape.
+
+    A logistic regression of winning on tanh of the standardised difference in words, read off where it is zero, as
+    AlpacaEval's length control does with a judge's verdicts (Dubois et al., 2024, arXiv 2404.04475). Fitted by Newton's
+    method; a ridge of 1 / answers keeps both weights finite where one side always wins.
+    """
+    won = torch.heaviside((ours - theirs).double(), torch.tensor(0.5, dtype=torch.float64)).flatten()
+    more = (our_words - their_words).double().flatten()
+    spread = more.square().mean().sqrt().clamp(min=1e-12)
+    columns = torch.stack([torch.ones_like(more), torch.tanh(more / spread)], 1)
+    ridge = torch.eye(2, dtype=torch.float64) / len(won)
+    weights = torch.zeros(2, dtype=torch.float64)
+    for _ in range(50):
+        expected = (columns @ weights).sigmoid()
+        slope = columns.T @ (won - expected) - ridge @ weights
+        curvature = (columns.T * (expected * (1 - expected))) @ columns + ridge
+        weights = weights + torch.linalg.solve(curvature, slope)
+    return float(weights[0].sigmoid())

@@ -12,6 +12,7 @@ from tacit.choices.index import ChoiceIndex
 from tacit.episodes import draw_contexts, step_generator
 from tacit.errors import ChoiceError
 from tacit.policies.dialogue import Dialogue
+from tacit.policies.teacher import Teacher
 from tacit.rewards.model import RewardModel
 
 __all__ = ["PairBatches", "PolicyPairs", "Row", "tokenise"]
@@ -44,6 +45,7 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         tie: Bool[pairs].
         evidence: Float64[choices evidence] of every choice in `index`, as `reward` reads it.
         told: Float32[users latent], z of every user of `index` where a policy is told it instead of inferring it.
+        teacher: names the pair and its gap in place of the choice, if there is one.
         rows: by item id. reference: Float32[items], the base's log-probability of each response.
     """
 
@@ -60,6 +62,7 @@ class PolicyPairs(Dataset[tuple[int, int]]):
     max_context: int
     seed: int
     told: Tensor | None = None
+    teacher: Teacher | None = None
 
     @classmethod
     def build(
@@ -74,6 +77,7 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         max_context: int,
         seed: int,
         told: Tensor | None = None,
+        teacher: Teacher | None = None,
     ) -> "PolicyPairs":
         """All pairs of all choices.
 
@@ -92,7 +96,8 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         weight = (index.weight / present.sum(1).clamp(min=1))[choice].float()
         tie = rank_l[choice, place] == rank_r[choice, place]
         return cls(
-            index, pairs, choice, weight, tie, evidence, rows, reference, reward, dialogue, max_context, seed, told
+            index, pairs, choice, weight, tie, evidence, rows, reference, reward, dialogue, max_context, seed, told,
+            teacher,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -109,16 +114,20 @@ class PolicyPairs(Dataset[tuple[int, int]]):
     def collate(self, drawn: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """A batch from (epoch, pair) numbers: rows preferred, rejected, preferred, ... and a z for each pair."""
         epoch, number = torch.tensor(drawn).unbind(1)
-        items = self.pairs[number]
+        items, z = self.pairs[number], self.latents(number, epoch)
+        taught: dict[str, Tensor] = {}
+        if self.teacher is not None:
+            items, taught["gap"] = self.teacher.pairs(self.index.user[self.choice[number]], items[:, 0], z)
         tokens = self.dialogue.batch([self._row(item) for item in items.flatten().tolist()])
         return {
             "ids": tokens.ids,
             "mask": tokens.mask,
             "response": tokens.response,
-            "z": self.latents(number, epoch),
+            "z": z,
             "reference": self.reference[items],
             "weight": self.weight[number],
             "tie": self.tie[number],
+            **taught,
         }
 
     def latents(self, number: Tensor, epoch: Tensor | int) -> Tensor:

@@ -10,10 +10,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from tacit.objectives.dpo import preference_loss
+from tacit.objectives.dpo import distilled_loss, preference_loss
 from tacit.policies.dialogue import Tokens
 from tacit.policies.grouping import length_groups
-from tacit.policies.log_probs import response_logits, row_sums
+from tacit.policies.log_probs import NOTHING, response_logits, summed_log_probs
 from tacit.policies.policy import SteerablePolicy
 from tacit.policies.training_config import PolicyTrainingConfig
 
@@ -21,7 +21,7 @@ __all__ = ["SteeredPairs"]
 
 
 class SteeredPairs(nn.Module):
-    """loss = mean over pairs of preference_loss(log-ratio of the preferred - log-ratio of the rejected | z), + anchors.
+    """loss = mean over pairs of the loss of (log-ratio of the preferred - log-ratio of the rejected | z), + anchors.
 
     The base runs in evaluation mode throughout: its dropout would blur the ratio to a reference computed without any.
     """
@@ -44,7 +44,15 @@ class SteeredPairs(nn.Module):
         return self
 
     def forward(
-        self, ids: Tensor, mask: Tensor, response: Tensor, z: Tensor, reference: Tensor, weight: Tensor, tie: Tensor
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        response: Tensor,
+        z: Tensor,
+        reference: Tensor,
+        weight: Tensor,
+        tie: Tensor,
+        gap: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The batch's numbers, as `PolicyPairs.collate` lays it out: rows in pairs, the preferred first.
 
@@ -55,9 +63,12 @@ class SteeredPairs(nn.Module):
         log_prob, apart = self._log_probs(Tokens(ids, mask, response), z)
         ratio = log_prob - reference
         margin = ratio[:, 0] - ratio[:, 1]
-        loss = preference_loss(margin, kind=settings.loss_type, beta=settings.beta, noise=settings.noise, tie=tie)
+        if gap is None:
+            loss = preference_loss(margin, kind=settings.loss_type, beta=settings.beta, noise=settings.noise, tie=tie)
+        else:
+            loss = distilled_loss(margin, gap, beta=settings.beta)
         if settings.sft_weight:
-            loss = loss - settings.sft_weight * log_prob[:, 0] / response.view(-1, 2)[:, 0]
+            loss = loss - settings.sft_weight * settings.beta * log_prob[:, 0]
         if apart is not None:
             loss = loss + settings.kl_weight * (apart.mean(1) - settings.max_kl).clamp(min=0)
         return {"loss": (loss * weight).mean(), "margin": margin.detach()}
@@ -70,24 +81,25 @@ class SteeredPairs(nn.Module):
         """
         parts: list[tuple[Tensor, Tensor | None]] = []
         groups = length_groups(tokens.mask.sum(1).tolist())
+        z = self.policy.latents(z)
         for group in groups:
             rows = torch.tensor(group, device=tokens.ids.device)
             some = tokens.of_rows(rows)
-            with self.policy.steered(z[rows // 2]):
-                logits, wanted, row = response_logits(self.base, some)
-            found = row_sums(-functional.cross_entropy(logits, wanted, reduction="none"), row, len(group))
-            parts.append((found, self._apart(logits, row, some) if self.config_.kl_weight else None))
+            with self.policy.steering.steer(z[rows // 2]):
+                logits, wanted = response_logits(self.base, some)
+            found = summed_log_probs(logits, wanted)
+            parts.append((found, self._apart(logits, wanted, some) if self.config_.kl_weight else None))
         order = torch.tensor([row for group in groups for row in group], device=tokens.ids.device).argsort()
         log_prob = torch.cat([found for found, _ in parts])[order].view(-1, 2)
         known = [apart for _, apart in parts if apart is not None]
         return log_prob, torch.cat(known)[order].view(-1, 2) if known else None
 
-    def _apart(self, logits: Tensor, row: Tensor, tokens: Tokens) -> Tensor:
+    def _apart(self, logits: Tensor, wanted: Tensor, tokens: Tokens) -> Tensor:
         """KL(base || policy) in nats per response token: Float[rows]."""
         with torch.no_grad(), self.policy.steered(None):
-            plain, _, _ = response_logits(self.base, tokens)
+            plain, _ = response_logits(self.base, tokens)
         each = functional.kl_div(logits.log_softmax(-1), plain.log_softmax(-1), reduction="none", log_target=True)
-        return row_sums(each.sum(-1), row, len(tokens.ids)) / tokens.response
+        return each.sum(-1).masked_fill(wanted == NOTHING, 0).sum(1) / tokens.response
 
 
 def _evaluated(block: nn.Module, function: Callable[..., Any], *args: Any, **options: Any) -> Any:

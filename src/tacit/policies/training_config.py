@@ -1,5 +1,7 @@
 """How a policy is trained."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from tacit.objectives.dpo import PreferenceLoss
@@ -12,10 +14,14 @@ class PolicyTrainingConfig(BaseModel):
     """Objective and optimisation of NP-DPO; where TRL's `DPOConfig` has the same setting, it has the same name.
 
     Attributes:
+        teacher: `choices` learns from each choice itself (NP-DPO); `reward` from the reward that the other choices
+            imply: of all known answers to the prompt the best and the worst for that user, and by how much. That is far
+            less noisy, and as right as the reward model is.
         beta: how dear it is to leave the base.
-        loss_type: `sigmoid`, `ipo` or `robust`.
+        loss_type: of choices: `sigmoid`, `ipo` or `robust`.
         noise: share of choices taken to be flipped, for `robust`.
-        sft_weight: adds so many times the chosen response's negative log-likelihood per token.
+        sft_weight: adds so many times beta times the preferred response's negative log-likelihood (Pang et al., 2024,
+            arXiv 2404.19733): margins alone may grow by making both responses less likely, and what is neither more so.
         kl_weight, max_kl: adds so many times the divergence KL(base || policy) per response token beyond `max_kl`
             nats: an anchor (max_kl = 0), or a cap that costs nothing below it. Needs a second forward of the base.
         max_steps: optimiser steps at most.
@@ -31,6 +37,7 @@ class PolicyTrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(default=0, ge=0, lt=2**32)
+    teacher: Literal["choices", "reward"] = "choices"
     beta: float = Field(default=0.1, gt=0)
     loss_type: PreferenceLoss = "sigmoid"
     noise: float = Field(default=0.0, ge=0, lt=0.5)

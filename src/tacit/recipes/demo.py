@@ -22,7 +22,7 @@ from tacit.worlds.text import TextWorld
 __all__ = ["CHOICES_SHOWN", "KS", "Person", "TextDemo", "text_demo"]
 
 KS = (0, 1, 3, 5, 10, 20)
-CHOICES_SHOWN = 10
+CHOICES_SHOWN, ANSWERS_SHOWN = 10, 8
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,20 @@ class Person:
 
 @dataclass(frozen=True)
 class TextDemo:
-    """The text world's half of the demo: the evaluation on strangers and new questions, and three of the strangers."""
+    """The text world's part of the demo: the evaluation on strangers and new questions, and three of the strangers.
+
+    `known` and its `known_vectors` (by `embedder`) are what was trained on; `new_questions` were kept from it.
+    """
 
     world: TextWorld
     trained: TrainedReward
     report: Report
     oracle_accuracy: float
     people: tuple[Person, ...]
+    known: ChoiceTable
+    known_vectors: Tensor
+    new_questions: tuple[str, ...]
+    embedder: str
 
 
 def text_demo(
@@ -100,14 +107,15 @@ def text_demo(
         embedder: `hash` needs no model, so the demo gives the same numbers everywhere; `minilm` reads for meaning.
         on_event: receives training events.
     """
-    world = TextWorld.generate(seed, n_users=users, choices_per_user=choices_per_user, responses_per_prompt=8)
+    world = TextWorld.generate(seed, n_users=users, choices_per_user=choices_per_user, responses_per_prompt=16)
     table = world.table
     reader = resolve_embedder(embedder)
     vectors = item_vectors(table, reader)
     known_users, new_users = split_users(table, (0.8, 0.2), seed=seed)
     known_prompts, new_prompts = split_groups(table, (0.8, 0.2), seed=seed)
+    known = cut(table, known_users, known_prompts).table
     trained = train_reward(
-        cut(table, known_users, known_prompts).table,
+        known,
         vectors,
         embedder=reader,
         training=TrainingConfig(seed=seed, steps=steps, validate_every=50, patience=6),
@@ -120,7 +128,8 @@ def text_demo(
         trained.model, strangers.index(), vectors, ks=KS, seed=seed, pooled=trained.pooled, target_groups=is_new
     )
     people = _introduce(world, strangers, known_prompts, int(new_prompts[0]), trained, vectors)
-    return TextDemo(world, trained, report, world.oracle_accuracy(), people)
+    questions = tuple(str(table.prompts[int(prompt)].as_py()) for prompt in new_prompts)
+    return TextDemo(world, trained, report, world.oracle_accuracy(), people, known, vectors, questions, embedder)
 
 
 def _introduce(
@@ -134,7 +143,7 @@ def _introduce(
     """Three strangers who want different things, each known by ten choices between answers to other questions."""
     numbers = torch.tensor([int(name.removeprefix("user-")) for name in strangers.users.to_pylist()])
     chosen = _unlike(world.weights[numbers])
-    items = (torch.from_numpy(strangers.item_prompt) == question).nonzero().squeeze(1)
+    items = (torch.from_numpy(strangers.item_prompt) == question).nonzero().squeeze(1)[:ANSWERS_SHOWN]
     texts = [strangers.item(int(i)) for i in items]
     people = []
     for row in chosen:

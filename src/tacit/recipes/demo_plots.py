@@ -8,8 +8,9 @@ import torch
 
 from tacit.evaluation.canvas import GRID, INK, MUTED, STYLES, new_figure, plain_axes, save_figure
 from tacit.recipes.demo import Person
+from tacit.recipes.policy_demo import PolicyDemo
 
-__all__ = ["plot_people"]
+__all__ = ["plot_continuum", "plot_people"]
 
 
 def plot_people(path: str | PathLike[str], people: Sequence[Person]) -> None:
@@ -37,4 +38,22 @@ def plot_people(path: str | PathLike[str], people: Sequence[Person]) -> None:
     figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
     title = f'"{people[0].question}" The same answers, ranked for three strangers from ten choices each'
     figure.suptitle("\n".join(textwrap.wrap(title, 95)), x=0.01, ha="left", fontsize=11, color=INK)
+    save_figure(figure, path)
+
+
+def plot_continuum(path: str | PathLike[str], policy: PolicyDemo) -> None:
+    """True reward of two people for answers written for somebody between them: one falls, the other rises."""
+    figure = new_figure(7.2, 4.2)
+    axes = plain_axes(figure.add_subplot())
+    share = [point[0] for point in policy.continuum]
+    for place, each in enumerate(policy.answered[:2]):
+        (colour, marker), worth = STYLES[place], [point[1 + place] for point in policy.continuum]
+        axes.plot(share, worth, color=colour, marker=marker, markersize=5, label=f"who {each.person.wants}")
+        axes.axhline(each.unsteered, color=colour, linewidth=0.9, linestyle="--")
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_xlabel("how far from the first person to the second", color=INK)
+    axes.set_ylabel("true reward of answers, nats", color=INK)
+    figure.legend(loc="outside lower left", ncols=1, frameon=False, fontsize=9, labelcolor=INK)
+    title = "Answers to new questions, written for somebody between two strangers (dashed: the base)"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     save_figure(figure, path)

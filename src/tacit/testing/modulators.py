@@ -59,6 +59,7 @@ class ModulatorConformance:
         with torch.no_grad():
             for parameter in modulator.parameters():
                 parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+        modulator.unit.fill_(0.75)
         return model, modulator, steering
 
     def _z(self, users: int = 2, seed: int = 1) -> Tensor:
@@ -138,6 +139,17 @@ class ModulatorConformance:
             with steering.steer(z[user : user + 1]):
                 assert_close(together[user : user + 1], _logits(model, ids[user : user + 1]), **CLOSE)
         assert _apart(same_text[0], same_text[1]) > 1e-3, "two users are told the same"
+
+    def test_z_is_read_in_units(self) -> None:
+        """Of a z and a unit eight times as long it makes the same."""
+        model, modulator, steering = self._moved()
+        with steering.steer(self._z()):
+            expected = _logits(model)
+        modulator.unit.mul_(8)
+        with steering.steer(8 * self._z()):
+            assert torch.equal(_logits(model), expected), "z is not in units"
+        with steering.steer(self._z()):
+            assert _apart(_logits(model), expected) > 1e-6, "the unit changes nothing"
 
     def test_several_rows_of_one_user_come_in_runs(self) -> None:
         """As `generate` lays out beams and samples; changing numbers of rows within one `steer` do not matter."""

@@ -23,7 +23,7 @@ class FiLM(Modulator):
         self.weight = normal((len(self.sites), width, latent), 0.0, generator)
         self.bias = normal((len(self.sites), width), 0.0, generator)
 
-    def signal(self, z: Tensor) -> Tensor:
+    def respond(self, z: Tensor) -> Tensor:
         """[gamma - 1, delta]: Float[sites rows 2*outputs]."""
         return torch.einsum("swl,nl->snw", self.weight, z.to(self.weight.dtype)) + self.bias.unsqueeze(1)
 

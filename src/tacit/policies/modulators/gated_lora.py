@@ -39,7 +39,7 @@ class GatedLoRA(Modulator):
         self.up = nn.ParameterList(torch.zeros(site.outputs, rank) for site in self.sites)
         self.gate = normal((len(self.sites), rank, latent), latent**-0.5, generator)
 
-    def signal(self, z: Tensor) -> Tensor:
+    def respond(self, z: Tensor) -> Tensor:
         """The gates times the scale, s g(z): Float[sites rows rank]."""
         return self.strength * (1 + torch.einsum("srl,nl->snr", self.gate, z.to(self.gate.dtype)))
 

@@ -30,15 +30,24 @@ class Modulator(nn.Module, ABC):
     Attributes:
         latent: size of z.
         sites: what is changed, in the base's order.
+        unit: what counts as one in every z; training sets it so that the entries of a usual z are about 1, however
+            little a reward model's latents spread. Saved with the weights.
     """
+
+    unit: Tensor
 
     def __init__(self, sites: Sequence[Site], latent: int) -> None:
         super().__init__()
         self.sites, self.latent = tuple(sites), latent
+        self.register_buffer("unit", torch.ones(()))
 
-    @abstractmethod
     def signal(self, z: Tensor) -> Tensor:
         """All that the sites need to know of z, computed once per request: Float[sites rows width]."""
+        return self.respond(z / self.unit)
+
+    @abstractmethod
+    def respond(self, z: Tensor) -> Tensor:
+        """The signal of z, Float[rows latent], whose entries are about 1 long."""
 
     @abstractmethod
     def change(self, site: int, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:

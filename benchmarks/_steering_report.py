@@ -1,0 +1,122 @@
+"""Many seeds of `steering.py` become one: means over people and seeds, ratios with intervals, tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tacit.policies.outcomes import even_length_win_rate, steering_efficiency, win_rate
+
+__all__ = ["report", "summarise"]
+
+AGAINST = ("unsteered", "DPO for everybody")
+BAYES = "told, as Bayes believes"
+LANGUAGE = ("perplexity", "malformed", "distinct", "empty", "words", "apart")
+
+
+def summarise(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over users first, ratios last; intervals by resampling users of all seeds together."""
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for part in parts:
+        for name, by_k in part["methods"].items():
+            for k, numbers in by_k.items():
+                found.setdefault(name, {}).setdefault(k, []).append(numbers)
+    gold = {name: {k: _joined(each, "gold") for k, each in by_k.items()} for name, by_k in found.items()}
+    words = {name: {k: _joined(each, "words_each") for k, each in by_k.items()} for name, by_k in found.items()}
+    user = {name: {k: values.mean(1) for k, values in by_k.items()} for name, by_k in gold.items()}
+    plain, told = user["unsteered"]["0"], user["told"]["0"]
+    methods: dict[str, Any] = {}
+    for name, by_k in found.items():
+        methods[name] = {}
+        for k, each in by_k.items():
+            values = user[name][k].unsqueeze(0)
+            efficiency, interval = steering_efficiency(values, plain, told)
+            against = {other: (gold[other]["0"], words[other]["0"]) for other in AGAINST}
+            methods[name][k] = one = {
+                "gold": float(values.mean()),
+                "efficiency": _finite(efficiency[0]),
+                "efficiency_interval": [_finite(end) for end in interval[0]],
+                **{key: sum(numbers[key] for numbers in each) / len(each) for key in LANGUAGE},
+                "wins": {other: float(win_rate(gold[name][k], theirs)) for other, (theirs, _) in against.items()},
+                "wins_even_length": {
+                    other: even_length_win_rate(gold[name][k], theirs, words[name][k], their_words)
+                    for other, (theirs, their_words) in against.items()
+                },
+            }
+            if k in user[BAYES] and int(k) > 0:
+                share, of = steering_efficiency(values, plain, user[BAYES][k])
+                one |= {"of_bayes": _finite(share[0]), "of_bayes_interval": [_finite(end) for end in of[0]]}
+    whole = [part for part in parts if "continuum" in part]
+    line = torch.tensor([part["continuum"] for part in whole]).mean(0)
+    return {
+        "seeds": sorted({part["seed"] for part in parts}),
+        "judges": len(plain),
+        "methods": methods,
+        "directions": {
+            name: {way: _mean([part["directions"][name].get(way) for part in whole]) for way in ways}
+            for name, ways in whole[0]["directions"].items()
+        },
+        "continuum": {
+            "points": line.tolist(),
+            "answers_a_point": whole[0]["continuum_answers_a_point"],
+            "spearman": [_spearman(-line[:, 0]), _spearman(line[:, 1])],
+        },
+    }
+
+
+def _joined(each: Sequence[Mapping[str, Any]], key: str) -> Tensor:
+    """Of all seeds: Float32[users questions]."""
+    return torch.tensor([row for numbers in each for row in numbers[key]])
+
+
+def report(result: Mapping[str, Any], table: Callable[[list[str], list[list[str]]], None]) -> None:
+    """Print the tables."""
+    print(f"\nseeds {result['seeds']}, {result['judges']} people")
+    rows, language = [], []
+    for name, by_k in result["methods"].items():
+        for k, found in by_k.items():
+            bayes = _with_interval(found["of_bayes"], found["of_bayes_interval"]) if "of_bayes" in found else ""
+            wins, even = found["wins"], found["wins_even_length"]
+            efficiency = _with_interval(found["efficiency"], found["efficiency_interval"])
+            rows.append([
+                name, k, f"{found['gold']:.2f}", efficiency, bayes,
+                f"{100 * wins['unsteered']:.0f} / {100 * even['unsteered']:.0f}",
+                f"{100 * wins['DPO for everybody']:.0f} / {100 * even['DPO for everybody']:.0f}",
+            ])  # fmt: skip
+            language.append([name, k, *(f"{found[key]:.3f}" for key in LANGUAGE)])
+    print("wins: %, of all answers / at even length")
+    table(
+        ["method", "k", "gold, nats", "efficiency (95 %)", "of Bayes (95 %)", "wins: base", "wins: everybody's DPO"],
+        rows,
+    )
+    table(["method", "k", *LANGUAGE], language)
+    for name, ways in result["directions"].items():
+        table([f"{name}, k = 10", "moved, sd"], [[way, f"{value:+.2f}"] for way, value in ways.items()])
+    line = result["continuum"]
+    last = len(line["points"]) - 1
+    points = [[f"{place / last:.1f}", f"{a:.2f}", f"{b:.2f}"] for place, (a, b) in enumerate(line["points"])]
+    table(["continuum", "gold of A", "gold of B"], points)
+    print(f"Spearman: A falls {line['spearman'][0]:.3f}, B rises {line['spearman'][1]:.3f}; "
+          f"{line['answers_a_point']} answers a point and seed")  # fmt: skip
+
+
+def _finite(value: Tensor) -> float | None:
+    """None where told and unsteered are worth the same, as after the few steps of --fast."""
+    return float(value) if bool(value.isfinite()) else None
+
+
+def _with_interval(value: float | None, interval: Sequence[float | None]) -> str:
+    middle, low, high = ("-" if number is None else f"{number:.2f}" for number in (value, *interval))
+    return f"{middle} ({low} to {high})"
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / max(1, len(known))
+
+
+def _spearman(values: Tensor) -> float:
+    """Rank correlation of values with their places; no ties."""
+    ranks = values.argsort().argsort().double()
+    return float(torch.corrcoef(torch.stack([ranks, torch.arange(len(ranks)).double()]))[0, 1])

@@ -1,0 +1,32 @@
+"""Does a policy follow people? The text world's strangers get answers to new questions, and their true taste judges."""
+
+from tacit.recipes.steering.arms import ARMS, Arm, Types, find_types, train_arm
+from tacit.recipes.steering.candidates import ROOM, Pool, best_of_pool, draw_pool, with_examples
+from tacit.recipes.steering.continuum import continuum, opposed
+from tacit.recipes.steering.judging import Outcome, directions, generated, judged
+from tacit.recipes.steering.observer import bayes_observer
+from tacit.recipes.steering.setting import Setting
+from tacit.recipes.steering.world import KS, SteeringWorld
+
+__all__ = [
+    "ARMS",
+    "KS",
+    "ROOM",
+    "Arm",
+    "Outcome",
+    "Pool",
+    "Setting",
+    "SteeringWorld",
+    "Types",
+    "bayes_observer",
+    "best_of_pool",
+    "continuum",
+    "directions",
+    "draw_pool",
+    "find_types",
+    "generated",
+    "judged",
+    "opposed",
+    "train_arm",
+    "with_examples",
+]

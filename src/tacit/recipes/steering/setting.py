@@ -1,0 +1,44 @@
+"""How large the experiment is, and how its policies are trained. Chosen on seed 0; see docs/log.md."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tacit.policies import ModulatorConfig, PolicyConfig, PolicyTrainingConfig, Sampling
+
+__all__ = ["Setting", "policy_config", "policy_training"]
+
+
+def policy_config() -> PolicyConfig:
+    """What suits the text world's base."""
+    return PolicyConfig(modulator=ModulatorConfig(rank=32, blocks=(-2, -1)))
+
+
+def policy_training(*, seed: int = 0, max_steps: int = 200, eval_users: int = 32) -> PolicyTrainingConfig:
+    """Taught by the reward model, validated twice."""
+    return PolicyTrainingConfig(
+        teacher="reward", beta=0.5, sft_weight=2.0, learning_rate=2e-3, per_device_train_batch_size=32,
+        max_context=64, seed=seed, max_steps=max_steps, eval_users=eval_users, eval_steps=-(-max_steps // 2),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes of one seed.
+
+    Attributes:
+        people: `sphere`, everybody different; `two`, half like warm, long answers and half the opposite.
+        users, choices_per_user: of the world; a fifth of the users are strangers.
+        answers_per_prompt: that the world's writer gives.
+        judges, questions: strangers who are asked, and new questions of each.
+    """
+
+    people: Literal["sphere", "two"] = "sphere"
+    users: int = 3000
+    choices_per_user: int = 60
+    answers_per_prompt: int = 32
+    reward_steps: int = 1000
+    judges: int = 100
+    questions: int = 2
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=320, top_p=0.9))
+    policy: PolicyConfig = field(default_factory=policy_config)
+    training: PolicyTrainingConfig = field(default_factory=policy_training)

@@ -1,0 +1,166 @@
+"""Which answers a teacher names, against a look at every answer in turn, and whose rewards it goes by."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
+from tacit.rewards import RewardConfig, RewardModel
+from tacit.rewards.network import RewardNetwork
+from tacit.testing import random_choices
+
+PROMPTS = [0, 0, 0, 1, 1, 2, 1, 3, 1, 1, 2, 4, 2, 0, 3, 4]
+ITEMS = [(f"q{prompt}", f"answer {item}") for item, prompt in enumerate(PROMPTS)]
+USED = torch.tensor([item not in (2, 6, 12) for item in range(len(ITEMS))])
+USERS, LATENT, MOST = 5, 3, 64
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def made_up(seed: int = 0, items: int = len(ITEMS)) -> Rewards:
+    """A taste of every user, and what z makes of every item."""
+    taste, features = normal(USERS, items, seed=seed), normal(items, LATENT, seed=seed + 1)
+
+    def rewards(users: Tensor, answers: Tensor, z: Tensor) -> Tensor:
+        return taste[users.unsqueeze(1), answers] + (features[answers] * z.unsqueeze(1)).sum(2)
+
+    return rewards
+
+
+def of_item(item: int, value: float) -> Rewards:
+    """`value` for one item, 0 for all others."""
+    return lambda users, answers, z: torch.where(answers == item, value, 0.0)
+
+
+def looked_at_in_turn(rewards: Rewards, user: int, item: int, z: Tensor, known: list[int]) -> tuple[int, int, float]:
+    found = {
+        other: rewards(torch.tensor([user]), torch.tensor([[other]]), z.unsqueeze(0)).item()
+        for other in known
+        if ITEMS[other][0] == ITEMS[item][0]
+    }
+    best, worst = max(found, key=lambda other: found[other]), min(found, key=lambda other: found[other])
+    return best, worst, found[best] - found[worst]
+
+
+# -- the pair ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_pair_is_the_best_and_the_worst_used_answer_to_the_prompt(seed: int) -> None:
+    """Of every user to every prompt, from whichever of its answers it is asked."""
+    rewards = made_up(seed)
+    teacher, known = Teacher.build(ITEMS, USED, rewards), USED.nonzero().flatten().tolist()
+    users = torch.arange(USERS).repeat_interleave(len(ITEMS))
+    items, z = torch.arange(len(ITEMS)).repeat(USERS), normal(USERS * len(ITEMS), LATENT, seed=seed + 9)
+    found, gap = teacher.pairs(users, items, z)
+    for row, (user, item) in enumerate(zip(users.tolist(), items.tolist(), strict=True)):
+        best, worst, apart = looked_at_in_turn(rewards, user, item, z[row], known)
+        assert found[row].tolist() == [best, worst]
+        assert gap[row].item() == pytest.approx(apart, abs=1e-5)
+    assert gap.dtype == torch.float32
+    assert gap.min() >= 0
+    assert (gap > 0.1).float().mean() > 0.9
+    assert bool(USED[found].all()), "an answer that nobody may use was named"
+
+
+def test_both_the_user_and_z_matter() -> None:
+    teacher = Teacher.build(ITEMS, USED, made_up())
+    user, items, z = torch.zeros(16, dtype=torch.int64), torch.arange(16), normal(16, LATENT, seed=1)
+    pairs, _ = teacher.pairs(user, items, z)
+    assert not torch.equal(teacher.pairs(user + 1, items, z)[0], pairs)
+    assert not torch.equal(teacher.pairs(user, items, -z)[0], pairs)
+
+
+@pytest.mark.parametrize("value", [1000.0, -1000.0])
+def test_what_fills_up_short_rows_is_never_named(value: float) -> None:
+    """The first item stands in for it when rewards are asked for, and is extreme here."""
+    teacher = Teacher.build(ITEMS, USED, of_item(0, value))
+    assert (teacher.answers < 0).sum() > 5
+    others = torch.tensor([item for item, prompt in enumerate(PROMPTS) if prompt])
+    pairs, gap = teacher.pairs(torch.zeros_like(others), others, torch.zeros(len(others), LATENT))
+    assert torch.equal(teacher.prompt_of[pairs], teacher.prompt_of[others].unsqueeze(1).expand(-1, 2))
+    assert gap.abs().max() == 0
+    own, apart = teacher.pairs(torch.tensor([0]), torch.tensor([1]), torch.zeros(1, LATENT))
+    assert own[0, 0 if value > 0 else 1] == 0
+    assert apart.item() == 1000
+
+
+def test_an_only_answer_is_both_with_no_gap() -> None:
+    """Asked about with an item that nobody may use."""
+    used = USED & (torch.arange(len(ITEMS)) != 10)
+    pairs, gap = Teacher.build(ITEMS, used, made_up()).pairs(
+        torch.tensor([1]), torch.tensor([12]), normal(1, 3, seed=0)
+    )
+    assert pairs.tolist() == [[5, 5]]
+    assert gap.item() == 0
+
+
+# -- very many answers -------------------------------------------------------------------------------------------------
+
+
+def test_of_very_many_answers_always_the_same_few_are_looked_at() -> None:
+    """At random: not the first ones."""
+    items = [("q", f"answer {item}") for item in range(200)] + [("other", "x"), ("other", "y")]
+    used = torch.arange(202) % 2 == 0
+    torch.manual_seed(0)
+    teacher = Teacher.build(items, used, made_up(items=202))
+    torch.manual_seed(1)
+    assert torch.equal(Teacher.build(items, used, made_up(items=202)).answers, teacher.answers)
+    kept = teacher.answers[0].tolist()
+    assert teacher.answers.shape == (2, MOST)
+    assert len(set(kept)) == MOST
+    assert all(item % 2 == 0 and item < 200 for item in kept)
+    assert set(kept) != set(range(0, 2 * MOST, 2))
+    assert teacher.answers[1].tolist() == [200] + [-1] * (MOST - 1)
+
+    users, asked, z = torch.zeros(9, dtype=torch.int64), torch.full((9,), 3), normal(9, LATENT, seed=5)
+    pairs, gap = teacher.pairs(users, asked, z)
+    values = made_up(items=202)(users, torch.tensor(kept).expand(9, -1), z)
+    assert_close(gap, values.amax(1) - values.amin(1))
+    assert pairs[:, 0].tolist() == [kept[place] for place in values.argmax(1).tolist()]
+
+
+# -- whose rewards -----------------------------------------------------------------------------------------------------
+
+
+def bilinear() -> RewardModel:
+    return reward_model(RewardConfig(members=1, latent=LATENT))
+
+
+def several_members() -> RewardModel:
+    return reward_model(RewardConfig(members=2, latent=LATENT))
+
+
+def mlp() -> RewardModel:
+    return reward_model(RewardConfig(encoder="additive", head="mlp", latent=LATENT))
+
+
+def reward_model(config: RewardConfig) -> RewardModel:
+    """With weights and a standardisation that leave nothing at 0 or 1."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        network = RewardNetwork(8, config).eval()
+        network.standardizer.fit(3 * torch.randn(50, 8) + 1)
+        for parameter in network.parameters():
+            parameter.data.add_(0.1 * torch.randn(parameter.shape))
+    return RewardModel(network)
+
+
+@pytest.mark.parametrize("make", [bilinear, several_members, mlp])
+def test_inferred_rewards_are_the_scores_at_the_posterior_mean(make: Callable[[], RewardModel]) -> None:
+    """Of more items than are read at once."""
+    reward, vectors = make(), normal(4100, 8, seed=3)
+    states = reward.infer(random_choices(USERS, 6, 8, dtype=torch.float32))
+    scores, z = reward.score(states, vectors), reward.posterior(states).mean
+    users = torch.tensor([0, 3, 3, 4])
+    items = torch.tensor([[0, 4099, 17], [4095, 4096, 4097], [2000, 2, 2], [1, 4098, 5]])
+    found = inferred_rewards(reward, vectors)(users, items, z[users])
+    assert_close(found, scores[users.unsqueeze(1), items], rtol=1e-4, atol=1e-5)
+    assert not found.requires_grad
+    assert found.std() > 0.01
+    assert (found - inferred_rewards(reward, vectors)(users, items, 0 * z[users])).abs().max() > 0.01
