@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 __all__ = ["SHAPES", "answer", "random_base"]
@@ -27,7 +27,11 @@ SHAPES = {
 
 
 def random_base(folder: Path, shape: str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> Path:
-    """Save a model of that shape with random weights, and its tokenizer."""
+    """Save a model of that shape with random weights, and its tokenizer.
+
+    A Llama, which is a Qwen2 but for biases: whatever tokenizer lies beside a Qwen2, transformers 5 splits texts as
+    Qwen's own does, and none of our words is left.
+    """
     tokens = ["<pad>", "<s>", "</s>", "\n", *(f"w{i}" for i in range(WORDS))]
     tokenizer = Tokenizer(WordLevel({token: number for number, token in enumerate(tokens)}, unk_token="<pad>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
@@ -36,11 +40,11 @@ def random_base(folder: Path, shape: str, *, dtype: torch.dtype = torch.float32,
         model_max_length=4096,
     ).save_pretrained(folder)  # fmt: skip
     torch.manual_seed(seed)
-    config = Qwen2Config(
+    config = LlamaConfig(
         **SHAPES[shape], max_position_embeddings=4096, tie_word_embeddings=True, pad_token_id=0, bos_token_id=1,
         eos_token_id=2,
     )  # fmt: skip
-    Qwen2ForCausalLM(config).to(dtype).save_pretrained(folder)
+    LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
     return folder
 
 
