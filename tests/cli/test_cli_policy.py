@@ -91,6 +91,17 @@ def test_train_policy_reports_what_it_did(run: Run, desk: Path, story: Path) -> 
     assert SteerablePolicy.load(desk / "p").config.modulator.kind == "film"
 
 
+def test_train_policy_is_taught_by_the_reward_where_that_is_asked(run: Run, desk: Path, story: Path) -> None:
+    found = {}
+    for teacher in ("choices", "reward"):
+        code, _, err = run(*training(story, "--out", teacher, "--set", f"training.teacher={teacher}"))
+        assert code == 0, err
+        policy = SteerablePolicy.load(desk / teacher)
+        assert policy.notes["training"]["teacher"] == teacher
+        found[teacher] = torch.cat([weight.flatten() for weight in policy.modulator.parameters()])
+    assert not torch.equal(found["choices"], found["reward"])
+
+
 def test_print_config_needs_no_data_and_is_read_back(run: Run, desk: Path) -> None:
     code, out, _ = run("train-policy", "--print-config", "--set", "policy.modulator.rank=3", "--seed", "7")
     assert code == 0
