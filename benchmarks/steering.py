@@ -16,9 +16,9 @@ observer who knows the world expects after the same choices. Rows:
     one policy per type       8 types by k-means; a stranger gets the nearest type's
     soup of types             the types' adapters averaged, as probable as each is (inferred rewarded soup)
     best of 16                of the base, under the inferred reward
-    choices in the prompt     the base behind as many chosen answers as fit
+    choices in the prompt     the base behind as many chosen answers as leave 150 tokens for its own; others have 320
 
-Each part of a seed is kept in FOLDER, with the answers, so a run that was stopped goes on; seeds run side by side.
+Each part of a seed is kept in FOLDER, with the answers, so a run that was stopped goes on under the same settings.
 """
 
 import json
@@ -26,12 +26,14 @@ import multiprocessing
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from _report import finish, machine, parser, table
 from _steering_report import report, summarise
+from pydantic import BaseModel
 
 from tacit.files import write_json
 from tacit.recipes.steering import (
@@ -60,7 +62,7 @@ def main() -> None:
     """Train, judge, print the tables, write JSON."""
     made = parser(__doc__)
     made.add_argument("--seeds", type=int, default=5)
-    made.add_argument("--first", type=int, default=10, help="the first seed; no setting was chosen on 10 to 14")
+    made.add_argument("--first", type=int, default=20, help="the first seed; nothing on 20 or beyond was looked at yet")
     made.add_argument("--jobs", type=int, default=2, help="seeds at a time")
     made.add_argument("--keep", type=Path, help="folder for each seed's numbers and answers")
     made.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="ours: NP-DPO, the told and everybody's")
@@ -79,7 +81,7 @@ def main() -> None:
         wanted = [
             (part, seed) for part in options.parts for seed in range(options.first, options.first + options.seeds)
         ]
-        left = [(part, seed) for part, seed in wanted if not (keep / f"{seed}-{part}.json").exists()]
+        left = [(part, seed) for part, seed in wanted if not kept(keep / f"{seed}-{part}.json", setting)]
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(max(1, options.jobs), mp_context=context, max_tasks_per_child=1) as pool:
             running = [pool.submit(run, part, seed, setting, keep, options.fast) for part, seed in left]
@@ -94,13 +96,24 @@ def main() -> None:
     finish(result, options.out)
 
 
+def kept(file: Path, setting: Setting) -> bool:
+    """Whether these numbers are there, made under the same settings: never those of --fast, or of yesterday's."""
+    return file.exists() and json.loads(file.read_text())["setting"] == _said(setting)
+
+
+def _said(setting: Setting) -> dict[str, Any]:
+    """All settings as plain JSON."""
+    values = {field.name: getattr(setting, field.name) for field in fields(setting)}
+    return {name: one.model_dump(mode="json") if isinstance(one, BaseModel) else one for name, one in values.items()}
+
+
 def run(part: str, seed: int, setting: Setting, keep: Path, fast: bool) -> None:
     """One part of one seed, into `keep`."""
     torch.set_num_threads(1)
     world = SteeringWorld(seed, setting)
     with tempfile.TemporaryDirectory() as folder:
         numbers = (_ours if part == "ours" else _others)(world, Path(folder), 4 if fast else 64)
-    write_json(keep / f"{seed}-{part}.json", {"seed": seed, **numbers})
+    write_json(keep / f"{seed}-{part}.json", {"seed": seed, "setting": _said(setting), **numbers})
 
 
 def _ours(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:

@@ -56,15 +56,14 @@ def main() -> None:
     numbers = torch.tensor([int(world.table.users[int(user)].as_py().removeprefix("user-")) for user in strangers])
     tastes = world.weights[numbers] / world.scale
     first, second = divmod(int((tastes @ tastes.T).argmin()), len(tastes))
+    sampling = Sampling(max_new_tokens=options.tokens, top_p=0.9)
     for place in (first, second):
         seen = cut(world.table, strangers[place : place + 1], known_prompts).table
         seen = seen.select((torch.arange(len(seen)) < 10).numpy())
         state = trained.model.infer(choice_batch(seen, item_vectors(seen, reader)))
-        said = policy.generate([QUESTION], state, Sampling(max_new_tokens=options.tokens, top_p=0.9))[0][0]
+        said = policy.generate([QUESTION], state, sampling)[0][0]
         print(f"\n{QUESTION} (asked by somebody who {world.describe(int(numbers[place]))})\n{said}")
-    print(
-        f"\n{QUESTION} (the base)\n{policy.generate([QUESTION], None, Sampling(max_new_tokens=options.tokens))[0][0]}"
-    )
+    print(f"\n{QUESTION} (the base)\n{policy.generate([QUESTION], None, sampling)[0][0]}")
 
 
 if __name__ == "__main__":

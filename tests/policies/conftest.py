@@ -35,6 +35,12 @@ def base(base_folder: Path) -> Base:
     return load_base(str(base_folder))
 
 
+@pytest.fixture(scope="module")
+def shared_base(base_folder: Path) -> Base:
+    """For a whole file, where nothing stays attached to it."""
+    return load_base(str(base_folder))
+
+
 @pytest.fixture(scope="session")
 def reward() -> RewardModel:
     torch.manual_seed(1)

@@ -13,7 +13,7 @@ from policy_problems import Camps, camp_reward, camps, fit, short, small
 from torch import Tensor
 
 from tacit.evaluation.episodes import EvaluationEpisodes, evaluation_episodes
-from tacit.policies import Base, SteerablePolicy, load_base
+from tacit.policies import Base, SteerablePolicy
 from tacit.policies.accuracy import ImplicitChoices, direction, implicit_choices
 from tacit.policies.fit import _validation, choice_evidence
 from tacit.policies.pairs import tokenise
@@ -25,11 +25,6 @@ LEARN: dict[str, Any] = {"max_steps": 60, "eval_steps": 20, "per_device_train_ba
 @pytest.fixture(scope="module")
 def world() -> Camps:
     return camps(prompts=24)
-
-
-@pytest.fixture(scope="module")
-def shared_base(base_folder: Path) -> Base:
-    return load_base(str(base_folder))
 
 
 class Run:

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from tacit.choices import ChoiceIndex
 from tacit.errors import ConfigError
-from tacit.policies import Base, load_base
+from tacit.policies import Base
 from tacit.policies.fit import _occurring
 from tacit.policies.pairs import PolicyPairs
 from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
@@ -22,11 +22,6 @@ TAUGHT = short(teacher="reward")
 @pytest.fixture(scope="module")
 def world() -> Camps:
     return camps(users=6, choices=6, prompts=16)
-
-
-@pytest.fixture(scope="module")
-def shared_base(base_folder: Path) -> Base:
-    return load_base(str(base_folder))
 
 
 def taught(base: Base, world: Camps, train: ChoiceIndex) -> PolicyPairs:

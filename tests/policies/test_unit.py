@@ -10,7 +10,7 @@ from policy_problems import Camps, camps, fit, pairs_of, short, weights
 from torch import Tensor
 from torch.testing import assert_close
 
-from tacit.policies import Base, Modulator, SteerablePolicy, load_base
+from tacit.policies import Base, Modulator, SteerablePolicy
 from tacit.policies.modulators import FiLM, GatedLoRA, Site
 from tacit.rewards import RewardModel
 
@@ -22,11 +22,6 @@ BRIEF: dict[str, Any] = {"max_steps": 1, "eval_steps": 1}
 @pytest.fixture(scope="module")
 def world() -> Camps:
     return camps(users=6, choices=6, prompts=16)
-
-
-@pytest.fixture(scope="module")
-def shared_base(base_folder: Path) -> Base:
-    return load_base(str(base_folder))
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
