@@ -1,6 +1,6 @@
 """Many seeds of `steering.py` become one: means over people and seeds, ratios with intervals, tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,45 +17,51 @@ LANGUAGE = ("perplexity", "malformed", "distinct", "empty", "words", "apart")
 
 def summarise(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over users first, ratios last; intervals by resampling users of all seeds together."""
-    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    found: dict[str, dict[str, dict[int, Mapping[str, Any]]]] = {}
     for part in parts:
         for name, by_k in part["methods"].items():
             for k, numbers in by_k.items():
-                found.setdefault(name, {}).setdefault(k, []).append(numbers)
-    gold = {name: {k: _joined(each, "gold") for k, each in by_k.items()} for name, by_k in found.items()}
-    words = {name: {k: _joined(each, "words_each") for k, each in by_k.items()} for name, by_k in found.items()}
-    user = {name: {k: values.mean(1) for k, values in by_k.items()} for name, by_k in gold.items()}
-    plain, told = user["unsteered"]["0"], user["told"]["0"]
-    methods: dict[str, Any] = {}
+                found.setdefault(name, {}).setdefault(k, {})[part["seed"]] = numbers
+
+    def joined(name: str, k: str, key: str, seeds: Iterable[int]) -> Tensor:
+        """Of some seeds: Float32[users questions]. What a method is compared with comes from its own seeds."""
+        return torch.tensor([row for seed in seeds for row in found[name][k][seed][key]])
+
+    methods: dict[str, dict[str, Any]] = {}
     for name, by_k in found.items():
         methods[name] = {}
         for k, each in by_k.items():
-            values = user[name][k].unsqueeze(0)
+            gold, words = joined(name, k, "gold", each), joined(name, k, "words_each", each)
+            plain, told = (joined(other, "0", "gold", each).mean(1) for other in ("unsteered", "told"))
+            values = gold.mean(1).unsqueeze(0)
             efficiency, interval = steering_efficiency(values, plain, told)
-            against = {other: (gold[other]["0"], words[other]["0"]) for other in AGAINST}
+            against = {
+                other: (joined(other, "0", "gold", each), joined(other, "0", "words_each", each)) for other in AGAINST
+            }
             methods[name][k] = one = {
+                "seeds": sorted(each),
+                "people": len(gold),
                 "gold": float(values.mean()),
                 "efficiency": _finite(efficiency[0]),
                 "efficiency_interval": [_finite(end) for end in interval[0]],
-                **{key: sum(numbers[key] for numbers in each) / len(each) for key in LANGUAGE},
-                "wins": {other: float(win_rate(gold[name][k], theirs)) for other, (theirs, _) in against.items()},
+                **{key: sum(numbers[key] for numbers in each.values()) / len(each) for key in LANGUAGE},
+                "wins": {other: float(win_rate(gold, theirs)) for other, (theirs, _) in against.items()},
                 "wins_even_length": {
-                    other: even_length_win_rate(gold[name][k], theirs, words[name][k], their_words)
+                    other: even_length_win_rate(gold, theirs, words, their_words)
                     for other, (theirs, their_words) in against.items()
                 },
             }
-            if k in user[BAYES] and int(k) > 0:
-                share, of = steering_efficiency(values, plain, user[BAYES][k])
+            if k in found[BAYES] and int(k) > 0:
+                share, of = steering_efficiency(values, plain, joined(BAYES, k, "gold", each).mean(1))
                 one |= {"of_bayes": _finite(share[0]), "of_bayes_interval": [_finite(end) for end in of[0]]}
     whole = [part for part in parts if "continuum" in part]
     line = torch.tensor([part["continuum"] for part in whole]).mean(0)
     return {
         "seeds": sorted({part["seed"] for part in parts}),
-        "judges": len(plain),
         "methods": methods,
         "directions": {
-            name: {way: _mean([part["directions"][name].get(way) for part in whole]) for way in ways}
-            for name, ways in whole[0]["directions"].items()
+            way: _mean([part["directions"].get(way) for part in whole])
+            for way in sorted({way for part in whole for way in part["directions"]})
         },
         "continuum": {
             "points": line.tolist(),
@@ -65,14 +71,9 @@ def summarise(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _joined(each: Sequence[Mapping[str, Any]], key: str) -> Tensor:
-    """Of all seeds: Float32[users questions]."""
-    return torch.tensor([row for numbers in each for row in numbers[key]])
-
-
 def report(result: Mapping[str, Any], table: Callable[[list[str], list[list[str]]], None]) -> None:
     """Print the tables."""
-    print(f"\nseeds {result['seeds']}, {result['judges']} people")
+    print(f"\nseeds {result['seeds']}")
     rows, language = [], []
     for name, by_k in result["methods"].items():
         for k, found in by_k.items():
@@ -80,19 +81,27 @@ def report(result: Mapping[str, Any], table: Callable[[list[str], list[list[str]
             wins, even = found["wins"], found["wins_even_length"]
             efficiency = _with_interval(found["efficiency"], found["efficiency_interval"])
             rows.append([
-                name, k, f"{found['gold']:.2f}", efficiency, bayes,
+                name, k, f"{found['people']}", f"{found['gold']:.2f}", efficiency, bayes,
                 f"{100 * wins['unsteered']:.0f} / {100 * even['unsteered']:.0f}",
                 f"{100 * wins['DPO for everybody']:.0f} / {100 * even['DPO for everybody']:.0f}",
             ])  # fmt: skip
             language.append([name, k, *(f"{found[key]:.3f}" for key in LANGUAGE)])
     print("wins: %, of all answers / at even length")
     table(
-        ["method", "k", "gold, nats", "efficiency (95 %)", "of Bayes (95 %)", "wins: base", "wins: everybody's DPO"],
+        [
+            "method",
+            "k",
+            "people",
+            "gold, nats",
+            "efficiency (95 %)",
+            "of Bayes (95 %)",
+            "wins: base",
+            "wins: everybody's DPO",
+        ],
         rows,
     )
     table(["method", "k", *LANGUAGE], language)
-    for name, ways in result["directions"].items():
-        table([f"{name}, k = 10", "moved, sd"], [[way, f"{value:+.2f}"] for way, value in ways.items()])
+    table(["NP-DPO, k = 10", "moved, sd"], [[way, f"{value:+.2f}"] for way, value in result["directions"].items()])
     line = result["continuum"]
     last = len(line["points"]) - 1
     points = [[f"{place / last:.1f}", f"{a:.2f}", f"{b:.2f}"] for place, (a, b) in enumerate(line["points"])]

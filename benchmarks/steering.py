@@ -117,31 +117,24 @@ def run(part: str, seed: int, setting: Setting, keep: Path, fast: bool) -> None:
 
 
 def _ours(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:
-    """Ours with both modulators, what it is measured against, and what needs no training; `count` answers pooled."""
-    ours, film = train_arm(world, folder, "inferred"), train_arm(world, folder, "inferred", kind="film")
-    truth, mixed = train_arm(world, folder, "truth"), train_arm(world, folder, "nothing")
+    """Ours, and what it is measured against; `count` answers of the continuum's prompts, eightfold."""
+    ours, truth = train_arm(world, folder, "inferred"), train_arm(world, folder, "truth")
+    mixed = train_arm(world, folder, "nothing")
     z, scale = {k: world.latents(k) for k in KS}, world.world.scale
-    pool = draw_pool(world, ours, count)
     found: dict[str, dict[int, Outcome]] = {
         "unsteered": {0: generated(world, ours, None)},
         "told": {0: generated(world, truth, world.tastes / scale)},
-        "best of 64 by true taste": {0: judged(world, ours, best_of_pool(world, pool, 64, None))},
         "NP-DPO": {k: generated(world, ours, z[k]) for k in KS},
-        "NP-DPO, FiLM": {k: generated(world, film, z[k]) for k in SOME},
-        "told, as Bayes believes": {k: generated(world, truth, world.believed(k) / scale) for k in KS},
+        "told, as Bayes believes": {k: generated(world, truth, world.believed(k) / scale) for k in SOME[1:]},
         "shuffled user": {k: generated(world, ours, world.latents(k, shuffled=True)) for k in SOME[1:]},
         "DPO for everybody": {0: generated(world, mixed, torch.zeros(len(world.tastes), 1))},
-        "best of 16": {k: judged(world, ours, best_of_pool(world, pool, 16, z[k])) for k in SOME},
-        "choices in the prompt": {
-            20: generated(world, ours, None, with_examples(world, 20, ours), max_new_tokens=ROOM)
-        },
     }
     plain, ends, samples = found["unsteered"][0], opposed(z[20]), max(1, count // 6)
     asked = zip(world.questions, world.tastes.tolist(), strict=True)
     said = zip(plain.answers, found["NP-DPO"][10].answers, found["told"][0].answers, strict=True)
     return {
         "methods": _numbers(found),
-        "directions": {name: directions(world, found[name][10], plain) for name in ("NP-DPO", "NP-DPO, FiLM")},
+        "directions": directions(world, found["NP-DPO"][10], plain),
         "continuum": continuum(world, ours, z[20], ends, samples=samples).tolist(),
         "continuum_answers_a_point": len(world.prompts) * samples,
         "answers": [
@@ -152,11 +145,18 @@ def _ours(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:
 
 
 def _others(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:
-    """What else can be trained on the same choices."""
+    """What else can be trained on the same choices, and what needs no training; `count` answers pooled."""
     types = find_types(world)
     single, typed = train_arm(world, folder, "choices"), train_arm(world, folder, "types", types=types)
-    z = {k: world.latents(k) for k in SOME}
+    film = train_arm(world, folder, "inferred", kind="film")
+    z, pool = {k: world.latents(k) for k in SOME}, draw_pool(world, film, count)
     return {"methods": _numbers({
+        "best of 64 by true taste": {0: judged(world, film, best_of_pool(world, pool, 64, None))},
+        "best of 16": {k: judged(world, film, best_of_pool(world, pool, 16, z[k])) for k in SOME},
+        "choices in the prompt": {
+            20: generated(world, film, None, with_examples(world, 20, film), max_new_tokens=ROOM)
+        },
+        "NP-DPO, FiLM": {k: generated(world, film, z[k]) for k in SOME},
         "NP-DPO on choices": {k: generated(world, single, z[k]) for k in SOME},
         "one policy per type": {k: generated(world, typed, types.nearest(z[k])) for k in SOME},
         "soup of types": {k: generated(world, typed, types.shares(z[k])) for k in SOME},

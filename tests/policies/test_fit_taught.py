@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tacit.choices import ChoiceIndex
+from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ConfigError
 from tacit.policies import Base
 from tacit.policies.fit import _occurring
@@ -24,18 +26,11 @@ def world() -> Camps:
     return camps(users=6, choices=6, prompts=16)
 
 
-def taught(base: Base, world: Camps, train: ChoiceIndex) -> PolicyPairs:
-    """What `fit_policy` trains on."""
+def taught(base: Base, world: Camps, train: ChoiceIndex, *, compared: int = 8, **settings: Any) -> PolicyPairs:
+    """What `fit_policy` trains on; all known answers to a prompt are compared, or `compared`."""
     rewards = inferred_rewards(camp_reward(), world.vectors)
-    teacher = Teacher.build(world.items, _occurring(train, len(world.items)), rewards)
-    return pairs_of(base, train, world.items, world.vectors, teacher=teacher)
-
-
-def flipped(train: ChoiceIndex, row: int) -> ChoiceIndex:
-    """One choice the other way round."""
-    items = train.items.clone()
-    items[row] = items[row].flip(0)
-    return replace(train, items=items)
+    teacher = Teacher.build(world.items, _occurring(train, len(world.items)), rewards, compared=compared)
+    return pairs_of(base, train, world.items, world.vectors, teacher=teacher, **settings)
 
 
 def letter(world: Camps, *, sign: float = 1.0) -> Rewards:
@@ -60,7 +55,7 @@ def test_a_taught_batch_is_of_the_teachers_pairs(shared_base: Base, world: Camps
     batch, plain = found.collate(drawn), replace(found, teacher=None).collate(drawn)
     assert found.teacher is not None
     users = world.train.user[found.choice[numbers]]
-    items, gap = found.teacher.pairs(users, found.pairs[numbers, 1], batch["z"])
+    items, gap = found.teacher.pairs(users, found.pairs[numbers, 1], batch["z"], numbers)
     tokens = [shared_base.tokenizer.decode(ids[m.bool()]) for ids, m in zip(batch["ids"], batch["mask"], strict=True)]
     assert tokens == ["<s>{}\n{}</s>".format(*world.items[item]) for item in items.flatten().tolist()]
     assert torch.equal(batch["gap"], gap)
@@ -82,19 +77,34 @@ def test_only_answers_of_training_choices_are_taught(shared_base: Base, world: C
     assert len(known) < len(world.train.items.unique())
 
 
-def test_a_choice_says_nothing_about_its_own_pair(shared_base: Base, world: Camps) -> None:
-    """The other way round it is in nobody's way but where it is context."""
-    plain = taught(shared_base, world, world.train)
-    epochs, changed = 4, 0
-    for row in range(0, len(world.train), 3):
-        other = taught(shared_base, world, flipped(world.train, row))
-        assert torch.equal(other.pairs[row], plain.pairs[row].flip(0)), "nothing was flipped"
-        own = [(epoch, row) for epoch in range(epochs)]
-        expected, found = plain.collate(own), other.collate(own)
-        assert all(torch.equal(expected[name], found[name]) for name in expected)
-        rest = [(0, number) for number in range(len(plain)) if number != row]
-        changed += int((plain.collate(rest)["gap"] != other.collate(rest)["gap"]).sum())
-    assert changed > 10, "choices say nothing about any pair"
+def test_other_answers_are_compared_in_every_epoch(shared_base: Base, world: Camps) -> None:
+    """As many, and the same ones in the same epoch, for one seed."""
+    found = taught(shared_base, world, world.train, compared=2)
+    batches = [found.collate([(epoch, number) for number in range(len(found))])["reference"] for epoch in (0, 1, 0)]
+    assert torch.equal(batches[0], batches[2])
+    changed = (batches[0] != batches[1]).any(1).float().mean()
+    assert 0.5 < changed < 1, "of 4 answers to a prompt, 6 pairs can be drawn"
+    other = taught(shared_base, world, world.train, compared=2, seed=1)
+    assert not torch.equal(other.collate([(0, number) for number in range(len(found))])["reference"], batches[0])
+
+
+def test_a_taught_policy_reads_everything_its_user_chose(
+    shared_base: Base, world: Camps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the pair, and however few choices a context would have; one that learns from choices reads contexts."""
+    seen: list[PolicyPairs] = []
+    monkeypatch.setattr("tacit.policies.fit.set_scales", lambda modulator, pairs, *_, **__: seen.append(pairs))
+    for teacher in ("reward", "choices"):
+        training = short(teacher=teacher, max_context=2, max_steps=1, eval_steps=1)
+        fit(shared_base, tmp_path / teacher, world, training=training)
+    numbers = torch.arange(len(seen[0]))
+    reward, train = camp_reward(), world.train
+    chosen = world.vectors[train.items].view(train.n_users, -1, 2, world.vectors.shape[1])
+    whole = reward.posterior(reward.infer(ChoiceBatch.pairs(chosen[:, :, 0], chosen[:, :, 1]))).mean
+    z = seen[0].collate([(1, number) for number in numbers.tolist()])["z"]
+    assert_close(z, whole[train.user[seen[0].choice]], rtol=1e-4, atol=1e-5)
+    drawn = seen[1].collate([(1, number) for number in numbers.tolist()])["z"]
+    assert (drawn - z).norm(dim=1).min() > 1e-3
 
 
 # -- training ----------------------------------------------------------------------------------------------------------
@@ -135,9 +145,10 @@ def test_given_rewards_are_asked_about_the_users_and_z_of_training(
     assert all(bool((z == -1).all()) and int(users.max()) < world.validation.n_users for users, _, z in validated)
     for users, items, z in asked:
         assert_close(z, told[0][users])
-        assert items.shape == (len(users), 4)
+        assert len(items) == len(users)
         assert set(items.flatten().tolist()) <= set(world.train.items.unique().tolist()) | {0}
     assert len(torch.cat([users for users, _, _ in asked]).unique()) > 3
+    assert max(items.shape[1] for _, items, _ in asked) == 4
 
 
 def test_what_is_equally_good_teaches_nothing(shared_base: Base, world: Camps, tmp_path: Path) -> None:

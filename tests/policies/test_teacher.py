@@ -16,6 +16,7 @@ PROMPTS = [0, 0, 0, 1, 1, 2, 1, 3, 1, 1, 2, 4, 2, 0, 3, 4]
 ITEMS = [(f"q{prompt}", f"answer {item}") for item, prompt in enumerate(PROMPTS)]
 USED = torch.tensor([item not in (2, 6, 12) for item in range(len(ITEMS))])
 USERS, LATENT, MOST = 5, 3, 64
+ALL = 99
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -54,10 +55,10 @@ def looked_at_in_turn(rewards: Rewards, user: int, item: int, z: Tensor, known: 
 def test_the_pair_is_the_best_and_the_worst_used_answer_to_the_prompt(seed: int) -> None:
     """Of every user to every prompt, from whichever of its answers it is asked."""
     rewards = made_up(seed)
-    teacher, known = Teacher.build(ITEMS, USED, rewards), USED.nonzero().flatten().tolist()
+    teacher, known = Teacher.build(ITEMS, USED, rewards, compared=ALL), USED.nonzero().flatten().tolist()
     users = torch.arange(USERS).repeat_interleave(len(ITEMS))
     items, z = torch.arange(len(ITEMS)).repeat(USERS), normal(USERS * len(ITEMS), LATENT, seed=seed + 9)
-    found, gap = teacher.pairs(users, items, z)
+    found, gap = teacher.pairs(users, items, z, items)
     for row, (user, item) in enumerate(zip(users.tolist(), items.tolist(), strict=True)):
         best, worst, apart = looked_at_in_turn(rewards, user, item, z[row], known)
         assert found[row].tolist() == [best, worst]
@@ -69,23 +70,23 @@ def test_the_pair_is_the_best_and_the_worst_used_answer_to_the_prompt(seed: int)
 
 
 def test_both_the_user_and_z_matter() -> None:
-    teacher = Teacher.build(ITEMS, USED, made_up())
+    teacher = Teacher.build(ITEMS, USED, made_up(), compared=ALL)
     user, items, z = torch.zeros(16, dtype=torch.int64), torch.arange(16), normal(16, LATENT, seed=1)
-    pairs, _ = teacher.pairs(user, items, z)
-    assert not torch.equal(teacher.pairs(user + 1, items, z)[0], pairs)
-    assert not torch.equal(teacher.pairs(user, items, -z)[0], pairs)
+    pairs, _ = teacher.pairs(user, items, z, items)
+    assert not torch.equal(teacher.pairs(user + 1, items, z, items)[0], pairs)
+    assert not torch.equal(teacher.pairs(user, items, -z, items)[0], pairs)
 
 
 @pytest.mark.parametrize("value", [1000.0, -1000.0])
 def test_what_fills_up_short_rows_is_never_named(value: float) -> None:
     """The first item stands in for it when rewards are asked for, and is extreme here."""
-    teacher = Teacher.build(ITEMS, USED, of_item(0, value))
+    teacher = Teacher.build(ITEMS, USED, of_item(0, value), compared=ALL)
     assert (teacher.answers < 0).sum() > 5
     others = torch.tensor([item for item, prompt in enumerate(PROMPTS) if prompt])
-    pairs, gap = teacher.pairs(torch.zeros_like(others), others, torch.zeros(len(others), LATENT))
+    pairs, gap = teacher.pairs(torch.zeros_like(others), others, torch.zeros(len(others), LATENT), others)
     assert torch.equal(teacher.prompt_of[pairs], teacher.prompt_of[others].unsqueeze(1).expand(-1, 2))
     assert gap.abs().max() == 0
-    own, apart = teacher.pairs(torch.tensor([0]), torch.tensor([1]), torch.zeros(1, LATENT))
+    own, apart = teacher.pairs(torch.tensor([0]), torch.tensor([1]), torch.zeros(1, LATENT), torch.tensor([7]))
     assert own[0, 0 if value > 0 else 1] == 0
     assert apart.item() == 1000
 
@@ -93,8 +94,8 @@ def test_what_fills_up_short_rows_is_never_named(value: float) -> None:
 def test_an_only_answer_is_both_with_no_gap() -> None:
     """Asked about with an item that nobody may use."""
     used = USED & (torch.arange(len(ITEMS)) != 10)
-    pairs, gap = Teacher.build(ITEMS, used, made_up()).pairs(
-        torch.tensor([1]), torch.tensor([12]), normal(1, 3, seed=0)
+    pairs, gap = Teacher.build(ITEMS, used, made_up(), compared=ALL).pairs(
+        torch.tensor([1]), torch.tensor([12]), normal(1, 3, seed=0), torch.tensor([0])
     )
     assert pairs.tolist() == [[5, 5]]
     assert gap.item() == 0
@@ -108,9 +109,9 @@ def test_of_very_many_answers_always_the_same_few_are_looked_at() -> None:
     items = [("q", f"answer {item}") for item in range(200)] + [("other", "x"), ("other", "y")]
     used = torch.arange(202) % 2 == 0
     torch.manual_seed(0)
-    teacher = Teacher.build(items, used, made_up(items=202))
+    teacher = Teacher.build(items, used, made_up(items=202), compared=ALL)
     torch.manual_seed(1)
-    assert torch.equal(Teacher.build(items, used, made_up(items=202)).answers, teacher.answers)
+    assert torch.equal(Teacher.build(items, used, made_up(items=202), compared=ALL).answers, teacher.answers)
     kept = teacher.answers[0].tolist()
     assert teacher.answers.shape == (2, MOST)
     assert len(set(kept)) == MOST
@@ -119,10 +120,37 @@ def test_of_very_many_answers_always_the_same_few_are_looked_at() -> None:
     assert teacher.answers[1].tolist() == [200] + [-1] * (MOST - 1)
 
     users, asked, z = torch.zeros(9, dtype=torch.int64), torch.full((9,), 3), normal(9, LATENT, seed=5)
-    pairs, gap = teacher.pairs(users, asked, z)
+    pairs, gap = teacher.pairs(users, asked, z, torch.arange(9))
     values = made_up(items=202)(users, torch.tensor(kept).expand(9, -1), z)
     assert_close(gap, values.amax(1) - values.amin(1))
     assert pairs[:, 0].tolist() == [kept[place] for place in values.argmax(1).tolist()]
+
+
+# -- which are compared ------------------------------------------------------------------------------------------------
+
+
+def test_only_a_few_answers_are_compared_others_every_time() -> None:
+    """Each as often as any other, and the same for the same number."""
+    items = [("q", f"answer {item}") for item in range(10)] + [("other", "x"), ("other", "y"), ("other", "z")]
+    asked_about: list[Tensor] = []
+
+    def rewards(users: Tensor, answers: Tensor, z: Tensor) -> Tensor:
+        asked_about.append(answers)
+        return answers.float()
+
+    teacher = Teacher.build(items, torch.ones(13, dtype=torch.bool), rewards, compared=4)
+    rows, draw = torch.zeros(4000, dtype=torch.int64), torch.arange(4000)
+    found, gap = teacher.pairs(rows, rows, torch.zeros(4000, 1), draw)
+    compared = asked_about[0]
+    assert compared.shape == (4000, 4)
+    assert all(len(set(row)) == 4 and max(row) < 10 for row in compared[:200].tolist())
+    assert torch.equal(found, torch.stack([compared.amax(1), compared.amin(1)], 1))
+    assert torch.equal(gap, (found[:, 0] - found[:, 1]).float())
+    assert_close(torch.bincount(compared.flatten()) / 4000, torch.full((10,), 0.4), rtol=0.1, atol=0)
+    assert torch.equal(teacher.pairs(rows, rows, torch.zeros(4000, 1), draw)[0], found)
+    assert not torch.equal(teacher.pairs(rows, rows, torch.zeros(4000, 1), draw + 1)[0], found)
+    few = teacher.pairs(rows, rows + 11, torch.zeros(4000, 1), draw)[0]
+    assert torch.equal(few, torch.tensor([12, 10]).expand(4000, -1)), "of three, all are compared"
 
 
 # -- whose rewards -----------------------------------------------------------------------------------------------------

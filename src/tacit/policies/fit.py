@@ -15,12 +15,13 @@ from tacit.choices.index import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ConfigError
 from tacit.evaluation.episodes import evaluation_episodes
-from tacit.policies.accuracy import direction, implicit_choices
+from tacit.policies.accuracy import ImplicitChoices, direction, implicit_choices
 from tacit.policies.base import Base
 from tacit.policies.config import PolicyConfig
-from tacit.policies.pairs import PolicyPairs, Row, tokenise
+from tacit.policies.pairs import PolicyPairs, Row, context_latents, tokenise, user_latents
 from tacit.policies.policy import SteerablePolicy
 from tacit.policies.reference import reference_log_probs
+from tacit.policies.scales import set_scales
 from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
 from tacit.policies.trainer import PolicyTrainer
@@ -33,6 +34,7 @@ __all__ = ["choice_evidence", "fit_policy"]
 
 KS = (0, 1, 5, 10)
 _AT_ONCE = 4096
+_MOST = 1024  # choices that validation infers z from
 
 
 def fit_policy(
@@ -71,15 +73,14 @@ def fit_policy(
         ConfigError: the loss is not finite.
     """
     config, training = config or PolicyConfig(), training or PolicyTrainingConfig()
-    if told is not None and rewards is None and training.teacher == "reward":
+    teaches = training.teacher == "reward"
+    if told is not None and rewards is None and teaches:
         raise ConfigError("a policy that is told z has no reward to learn from; give rewards, or teacher='choices'")
+    inferred = inferred_rewards(reward, vectors)
+    taught = (rewards or (inferred, inferred)) if teaches else None
     folder.mkdir(parents=True, exist_ok=True)
     log = _Log(folder, on_event)
     latent = None if told is None else told[0].shape[1]
-    taught: tuple[Rewards, Rewards] | None = None
-    if training.teacher == "reward":
-        inferred = inferred_rewards(reward, vectors)
-        taught = rewards or (inferred, inferred)
     policy = SteerablePolicy.new(base, reward, config, latent=latent, seed=training.seed)
     used = _occurring(train, len(items)) | _occurring(validation, len(items))
     rows = tokenise(policy.dialogue, items, used)
@@ -87,12 +88,15 @@ def fit_policy(
         policy.dialogue, rows, file=folder / "reference.safetensors",
         progress=lambda done, total: log({"event": "step", "name": "reference", "step": done, "steps": total}),
     )  # fmt: skip
+    evidence = choice_evidence(reward, train, vectors)
+    known = user_latents(reward, train, evidence) if told is None else told[0]
+    asked = taught[0] if taught else inferred if told is None else None
+    teacher = asked and Teacher.build(items, _occurring(train, len(items)), asked, compared=training.compared)
     pairs = PolicyPairs.build(
-        train, choice_evidence(reward, train, vectors), rows, reference, reward, policy.dialogue,
-        max_context=training.max_context, seed=training.seed, told=None if told is None else told[0],
-        teacher=None if taught is None else Teacher.build(items, _occurring(train, len(items)), taught[0]),
+        train, evidence, rows, reference, reward, policy.dialogue, max_context=training.max_context, seed=training.seed,
+        told=known if told or taught else None, teacher=teacher if taught else None,
     )  # fmt: skip
-    policy.modulator.unit.fill_(_usual(pairs))
+    set_scales(policy.modulator, pairs, known, teacher, told=told is not None)
     run = _fingerprint(
         policy, training, (train, validation), rows, (vectors, target_groups, *(told or ()), *_lesson(pairs))
     )
@@ -129,7 +133,7 @@ def _lesson(pairs: PolicyPairs) -> tuple[Tensor, ...]:
         return ()
     some = torch.arange(min(256, len(pairs)))
     users, items = pairs.index.user[pairs.choice[some]], pairs.pairs[some, 0]
-    best_and_worst, gap = pairs.teacher.pairs(users, items, pairs.latents(some, 0))
+    best_and_worst, gap = pairs.teacher.pairs(users, items, pairs.latents(some, 0), some)
     return best_and_worst, gap.mul(100).round()
 
 
@@ -138,12 +142,6 @@ def _occurring(index: ChoiceIndex, items: int) -> Tensor:
     used = torch.zeros(items, dtype=torch.bool)
     used[index.items[index.rank >= 0]] = True
     return used
-
-
-def _usual(pairs: PolicyPairs) -> float:
-    """The root mean square of z's entries over training pairs, 1 where all are 0."""
-    some = torch.arange(0, len(pairs), -(-len(pairs) // _AT_ONCE))
-    return float(pairs.latents(some, 0).square().mean().sqrt()) or 1.0
 
 
 def choice_evidence(reward: RewardModel, index: ChoiceIndex, vectors: Tensor) -> Tensor:
@@ -170,30 +168,34 @@ def _validation(
 ) -> Callable[[], dict[str, float]]:
     """Loss and accuracy on users and groups that are not trained on: by k, and by side of the main axis of users.
 
-    The loss is of the choices made there or, under a teacher, of the gaps that the teacher sees between their answers.
+    The loss is of the choices made there or, under a teacher, of the gaps that the teacher sees between their answers,
+    with z as in training: from everything that is known.
     """
     some = validation.user.unique()[: training.eval_users]
     index = validation.of_users(some)
+    most = min(int(index.counts.max()), _MOST) if taught is not None else 0
     episodes = evaluation_episodes(
-        index, max_k=max(KS), max_targets=training.eval_pairs, target_groups=target_groups, seed=training.seed
+        index, max_k=max(*KS, most), max_targets=training.eval_pairs, target_groups=target_groups, seed=training.seed
     )
     evidence = choice_evidence(policy.reward, index, vectors)
     told = None if told is None else told[some][episodes.users]
 
-    def gaps(z: Tensor) -> Tensor:
-        """What the teacher sees between the two answers of every pair: Float32[ks users pairs]."""
-        assert taught is not None
-        users, items = some[episodes.users], episodes.targets.clamp(min=0)
-        found = [taught(users, items.flatten(1), latents).view(items.shape) for latents in z]
-        return torch.stack([rewards[..., 0] - rewards[..., 1] for rewards in found])
+    def ask(ks: Sequence[int], z: Tensor | None) -> ImplicitChoices:
+        return implicit_choices(policy, episodes, evidence, rows, reference, ks, told=z)
+
+    def distance(taught: Rewards) -> Tensor:
+        """From the teacher's gaps: Float64[1 users]."""
+        z = context_latents(policy.reward, index, evidence, episodes.context) if told is None else told
+        items = episodes.targets.clamp(min=0)
+        values = taught(some[episodes.users], items.flatten(1), z).view(items.shape)
+        return ask((0,), z).distance(training.beta, (values[..., 0] - values[..., 1]).unsqueeze(0))
 
     def validate() -> dict[str, float]:
-        found = implicit_choices(policy, episodes, evidence, rows, reference, KS, told=told)
+        found = ask(KS, told)
         accuracy = found.accuracy()
         side = direction(found.z[-1]) if len(found.z[-1]) > 1 else torch.ones(len(found.z[-1]), dtype=torch.bool)
-        loss = found.loss(training.beta) if taught is None else found.distance(training.beta, gaps(found.z))
-        loss = loss[found.has].mean()  # no nanmean: a NaN of the policy's must show
-        numbers = {"loss": float(loss), "accuracy": float(accuracy.nanmean())}
+        loss = found.loss(training.beta)[found.has] if taught is None else distance(taught)
+        numbers = {"loss": float(loss.mean()), "accuracy": float(accuracy.nanmean())}  # a NaN of the policy's must show
         for place, k in enumerate(KS):
             numbers[f"accuracy_k{k}"] = float(accuracy[place].nanmean())
         for name, users in (("one", side), ("other", ~side)):

@@ -10,16 +10,18 @@ from torch.utils.data import Dataset, Sampler
 
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes import draw_contexts, step_generator
+from tacit.episodes.hashing import mix
 from tacit.errors import ChoiceError
 from tacit.policies.dialogue import Dialogue
 from tacit.policies.teacher import Teacher
 from tacit.rewards.model import RewardModel
 
-__all__ = ["PairBatches", "PolicyPairs", "Row", "tokenise"]
+__all__ = ["PairBatches", "PolicyPairs", "Row", "tokenise", "user_latents"]
 
 Row = tuple[list[int], int]
 """The tokens of prompt and response, and how many of them are the response."""
 
+_AT_ONCE = 65536  # choices that z is inferred from at a time
 _BUCKET = 32  # batches sorted by length together: long enough to save padding, short enough to stay a shuffle
 
 
@@ -44,7 +46,7 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         weight: Float32[pairs], the choice's weight shared among its pairs.
         tie: Bool[pairs].
         evidence: Float64[choices evidence] of every choice in `index`, as `reward` reads it.
-        told: Float32[users latent], z of every user of `index` where a policy is told it instead of inferring it.
+        told: Float32[users latent], z of every user of `index` where it is not inferred anew for every pair.
         teacher: names the pair and its gap in place of the choice, if there is one.
         rows: by item id. reference: Float32[items], the base's log-probability of each response.
     """
@@ -117,7 +119,8 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         items, z = self.pairs[number], self.latents(number, epoch)
         taught: dict[str, Tensor] = {}
         if self.teacher is not None:
-            items, taught["gap"] = self.teacher.pairs(self.index.user[self.choice[number]], items[:, 0], z)
+            draw = number + epoch * len(self) + mix(self.seed, 407) % (1 << 40)
+            items, taught["gap"] = self.teacher.pairs(self.index.user[self.choice[number]], items[:, 0], z, draw)
         tokens = self.dialogue.batch([self._row(item) for item in items.flatten().tolist()])
         return {
             "ids": tokens.ids,
@@ -131,9 +134,13 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         }
 
     def latents(self, number: Tensor, epoch: Tensor | int) -> Tensor:
-        """Posterior means Float32[pairs latent] from a context drawn for each of some pairs, or what is told."""
+        """Z of the users of some pairs, Float32[pairs latent]: told, or inferred from a context."""
         if self.told is not None:
             return self.told[self.index.user[self.choice[number]]]
+        return self.inferred(number, epoch)
+
+    def inferred(self, number: Tensor, epoch: Tensor | int) -> Tensor:
+        """Posterior means Float32[pairs latent] from a context drawn for each of some pairs."""
         contexts = draw_contexts(self.index, self.choice[number], self.max_context, seed=self.seed, epoch=epoch)
         return context_latents(self.reward, self.index, self.evidence, contexts)
 
@@ -150,6 +157,17 @@ def context_latents(reward: RewardModel, index: ChoiceIndex, evidence: Tensor, c
     time = None if reward.half_life is None else index.timestamp[chosen]
     state = reward.prior(len(contexts)).add(evidence[chosen], weight, time)
     return reward.posterior(state).mean.float()
+
+
+def user_latents(reward: RewardModel, index: ChoiceIndex, evidence: Tensor) -> Tensor:
+    """Posterior means Float32[users latent] of an index's users from all their choices."""
+    parts, order = [], index.counts.argsort()  # users of like counts together, for little padding
+    size = max(1, _AT_ONCE // max(1, int(index.counts.max())))
+    for users in order.split(size):
+        place = torch.arange(int(index.counts[users].max()))
+        rows = torch.where(place < index.counts[users].unsqueeze(1), index.offsets[users].unsqueeze(1) + place, -1)
+        parts.append(context_latents(reward, index, evidence, rows))
+    return torch.cat(parts)[order.argsort()]
 
 
 class PairBatches(Sampler[list[tuple[int, int]]]):

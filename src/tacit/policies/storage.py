@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_policy", "save_policy", "write_policy_files"]
 
-VERSION = 2
+VERSION = 3
 KIND = "np_dpo"
 WROTE = "`tacit train-policy`"
 P = TypeVar("P", bound="SteerablePolicy")
@@ -84,8 +84,9 @@ def load_policy(
     with torch.device("meta"):  # nothing is allocated or drawn at random for weights that are about to be read
         modulator = build_modulator(found.model, saved.latent, saved.policy.modulator)
     adopt_weights(modulator, tensors, file)
-    if not modulator.unit > 0:
-        raise ModelFormatError(f"{file}: unit is {float(modulator.unit)}, expected above 0; copy or train it again")
+    for name in ("unit", "power"):
+        if not (value := float(getattr(modulator, name))) > 0:
+            raise ModelFormatError(f"{file}: {name} is {value}, expected above 0; copy or train it again")
     return cls(found, modulator, reward, saved.policy, saved.notes)
 
 

@@ -26,6 +26,12 @@ class Teacher:
     West-of-N does (Pace et al., 2024, arXiv 2401.12086), and how wide it is, as reward distillation does (Fisch et al.,
     2024, arXiv 2405.19316). Neither looks at the choice that the prompt comes from.
 
+    Of all answers only a few, drawn at random for every pair, are compared. The best and the worst of all would be the
+    same two texts for everybody of one taste, and a policy learns those by heart instead of the taste.
+
+    Attributes:
+        compared: answers compared for one pair.
+
     Shapes:
         answers: Int64[prompts answers] item ids, -1 = none.
         prompt_of: Int64[items], rows of `answers`.
@@ -34,9 +40,10 @@ class Teacher:
     answers: Tensor
     prompt_of: Tensor
     rewards: Rewards
+    compared: int
 
     @classmethod
-    def build(cls, items: Sequence[tuple[str, str]], used: Tensor, rewards: Rewards) -> "Teacher":
+    def build(cls, items: Sequence[tuple[str, str]], used: Tensor, rewards: Rewards, *, compared: int) -> "Teacher":
         """Over the `used` items, Bool[items]; of very many answers to a prompt, some at random."""
         numbers: dict[str, int] = {}
         prompt_of = torch.tensor([numbers.setdefault(prompt, len(numbers)) for prompt, _ in items])
@@ -47,14 +54,18 @@ class Teacher:
         known = [sorted(some, key=lambda item: float(order[item]))[:_MOST] for some in known]
         width = max(map(len, known), default=0)
         answers = torch.tensor([some + [-1] * (width - len(some)) for some in known], dtype=torch.int64)
-        return cls(answers.view(len(known), width), prompt_of, rewards)
+        return cls(answers.view(len(known), width), prompt_of, rewards, compared)
 
-    def pairs(self, users: Tensor, items: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def pairs(self, users: Tensor, items: Tensor, z: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
         """The best and the worst answer, Int64[rows 2], to the prompts of `items`, and the gap between their rewards.
 
-        Shapes: users Int64[rows], items Int64[rows], z Float[rows latent]; the gap Float32[rows], in the rewards' unit.
+        Shapes: users Int64[rows], items Int64[rows], z Float[rows latent], draw Int64[rows], which number fixes what is
+        compared; the gap Float32[rows], in the rewards' unit.
         """
         answers = self.answers[self.prompt_of[items]]
+        order = hash_unit(answers, draw.unsqueeze(1)).masked_fill(answers < 0, 2.0)
+        compared = order.topk(min(self.compared, answers.shape[1]), dim=1, largest=False).indices
+        answers = answers.gather(1, compared)
         none = answers < 0
         rewards = self.rewards(users, answers.clamp(min=0), z).float()
         best = rewards.masked_fill(none, -torch.inf).argmax(1, keepdim=True)

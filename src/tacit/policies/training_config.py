@@ -15,8 +15,9 @@ class PolicyTrainingConfig(BaseModel):
 
     Attributes:
         teacher: `choices` learns from each choice itself (NP-DPO); `reward` from the reward that the other choices
-            imply: of all known answers to the prompt the best and the worst for that user, and by how much. That is far
-            less noisy, and as right as the reward model is.
+            imply: of some known answers to the prompt the best and the worst for that user, and by how much. That is
+            far less noisy, and as right as the reward model is. Z is then what all choices of a user say.
+        compared: answers that a teacher compares for one pair, drawn at random from all to the prompt.
         beta: how dear it is to leave the base.
         loss_type: of choices: `sigmoid`, `ipo` or `robust`.
         noise: share of choices taken to be flipped, for `robust`.
@@ -38,6 +39,7 @@ class PolicyTrainingConfig(BaseModel):
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     teacher: Literal["choices", "reward"] = "choices"
+    compared: int = Field(default=16, ge=2)
     beta: float = Field(default=0.1, gt=0)
     loss_type: PreferenceLoss = "sigmoid"
     noise: float = Field(default=0.0, ge=0, lt=0.5)

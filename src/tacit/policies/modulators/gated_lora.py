@@ -11,9 +11,10 @@ __all__ = ["GatedLoRA"]
 
 
 class GatedLoRA(Modulator):
-    """g(z) = 1 + G z, per site and rank; s = alpha / rank.
+    """g(z) = e + G z, per site and rank; s = alpha / rank.
 
-    A stranger's z is 0, so their policy is an ordinary LoRA, as trained for everybody. The gate is linear because what
+    A stranger's z is 0, so their policy is an ordinary LoRA, as trained for everybody, of the weight e (`everybody`):
+    where users agree on little, all that it could learn is noise. The gate is linear because what
     a policy is asked for is: under the reward r = f . z + b the best policy's log-ratio to its reference is
     (f . z + b) / beta + const, linear in z (Rafailov et al., 2023, eq. 4). For one z the update is the LoRA with
     B' = s B diag(g(z)), so a user's policy folds into an ordinary adapter (`fold`).
@@ -41,7 +42,7 @@ class GatedLoRA(Modulator):
 
     def respond(self, z: Tensor) -> Tensor:
         """The gates times the scale, s g(z): Float[sites rows rank]."""
-        return self.strength * (1 + torch.einsum("srl,nl->snr", self.gate, z.to(self.gate.dtype)))
+        return self.strength * (self.everybody + torch.einsum("srl,nl->snr", self.gate, z.to(self.gate.dtype)))
 
     def change(self, site: int, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
         """W x + B (s g(z) * A x)."""

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 __all__ = ["Modulator", "Site"]
 
+_SHORT = 1e-3  # below that many units what remains of a length is proportional to it, so that 0 stays 0
+
 
 @dataclass(frozen=True)
 class Site:
@@ -31,19 +33,29 @@ class Modulator(nn.Module, ABC):
         latent: size of z.
         sites: what is changed, in the base's order.
         unit: what counts as one in every z; training sets it so that the entries of a usual z are about 1, however
-            little a reward model's latents spread. Saved with the weights.
+            little a reward model's latents spread.
+        power: what remains of differences in length: a z of 2 units is taken for one of 2^power. Short ones, from few
+            choices, are made longer where training shows that they come out too short (see `policies.scales`).
+        everybody: how much what everybody gets weighs, beside a usual z; what z is added to.
+
+    The three are scalars that training sets before its first step, saved with the weights.
     """
 
     unit: Tensor
+    power: Tensor
+    everybody: Tensor
 
     def __init__(self, sites: Sequence[Site], latent: int) -> None:
         super().__init__()
         self.sites, self.latent = tuple(sites), latent
-        self.register_buffer("unit", torch.ones(()))
+        for name in ("unit", "power", "everybody"):
+            self.register_buffer(name, torch.ones(()))
 
     def signal(self, z: Tensor) -> Tensor:
         """All that the sites need to know of z, computed once per request: Float[sites rows width]."""
-        return self.respond(z / self.unit)
+        z = z / self.unit
+        length = (z.norm(dim=-1, keepdim=True) / self.latent**0.5).clamp(min=_SHORT)
+        return self.respond(z * length ** (self.power - 1))
 
     @abstractmethod
     def respond(self, z: Tensor) -> Tensor:

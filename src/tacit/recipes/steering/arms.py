@@ -13,8 +13,9 @@ from tacit.choices.index import ChoiceIndex
 from tacit.episodes import step_generator
 from tacit.policies import ModulatorConfig, SteerablePolicy, load_base
 from tacit.policies.fit import choice_evidence, fit_policy
-from tacit.policies.pairs import context_latents
+from tacit.policies.pairs import user_latents
 from tacit.policies.teacher import Rewards, inferred_rewards
+from tacit.recipes.steering.setting import NAT
 from tacit.recipes.steering.world import SteeringWorld
 from tacit.worlds.text.base_model import text_base
 
@@ -50,7 +51,7 @@ class Types:
 
 def find_types(world: SteeringWorld, count: int = 8) -> Types:
     """Types of the training users; validation users are put with the nearest."""
-    train = _everything(world, world.parts.train)
+    train = _known(world, world.parts.train)
     there = world.parts.train.counts > 0
     known = train[there]
     generator = step_generator(world.seed, 406)
@@ -60,7 +61,7 @@ def find_types(world: SteeringWorld, count: int = 8) -> Types:
         centres = torch.stack([
             known[own == kind].mean(0) if (own == kind).any() else centres[kind] for kind in range(count)
         ])  # fmt: skip
-    z = torch.where(there.unsqueeze(1), train, _everything(world, world.parts.validation))
+    z = torch.where(there.unsqueeze(1), train, _known(world, world.parts.validation))
     spread = torch.cdist(known, centres).amin(1).square().mean()
     return Types(centres, torch.cdist(z, centres).argmin(1), float(spread))
 
@@ -94,10 +95,11 @@ def _told(world: SteeringWorld, arm: Arm, types: Types | None) -> tuple[Tensor |
     if arm == "nothing":
         return torch.zeros(len(world.known), 1), None
     if arm == "truth":
-        tastes = world.world.weights[world.known]
+        tastes, scale = world.world.weights[world.known], world.world.scale
         attributes = world.world.attributes[world.world.locate(world.known_items)]
-        return tastes / world.world.scale, lambda users, items, z: torch.einsum(
-            "nai,ni->na", attributes[items], tastes[users]
+        return (
+            tastes / scale,
+            lambda users, items, z: NAT * torch.einsum("nai,ni->na", attributes[items], tastes[users]),
         )
     if arm == "types":
         found = types or find_types(world)
@@ -108,9 +110,7 @@ def _told(world: SteeringWorld, arm: Arm, types: Types | None) -> tuple[Tensor |
     return None, None
 
 
-def _everything(world: SteeringWorld, index: ChoiceIndex) -> Tensor:
+def _known(world: SteeringWorld, index: ChoiceIndex) -> Tensor:
     """What is inferred of each user of an index from all their choices there, Float32[users latent]."""
-    place = torch.arange(int(index.counts.max()))
-    rows = torch.where(place < index.counts.unsqueeze(1), index.offsets[:-1].unsqueeze(1) + place, -1)
-    evidence = choice_evidence(world.trained.model, index, world.known_vectors)
-    return context_latents(world.trained.model, index, evidence, rows)
+    model = world.trained.model
+    return user_latents(model, index, choice_evidence(model, index, world.known_vectors))

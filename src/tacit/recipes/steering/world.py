@@ -26,7 +26,7 @@ from tacit.worlds.text import ATTRIBUTES, TextWorld, calibrate_scale
 
 __all__ = ["KS", "SteeringWorld"]
 
-KS = (0, 1, 3, 5, 10, 20)
+KS = (0, 1, 5, 10, 20)
 ORACLE_ACCURACY = 0.875  # as TextWorld has it
 OPPOSED = {"length": 1.0, "warmth": 2.0}
 
