@@ -9,6 +9,7 @@ observer who knows the world expects after the same choices. Rows:
 
     NP-DPO                    ours: z inferred, taught by the reward model
     NP-DPO, FiLM              the same with the paper's modulator
+    NP-DPO, soft user token   the same with P-RLHF's: one vector at the beginning of the prompt
     NP-DPO on choices         the published objective: taught by single choices
     told, as Bayes believes   the told policy fed by the Bayes-optimal observer
     shuffled user             ours with another person's choices
@@ -148,7 +149,7 @@ def _others(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:
     """What else can be trained on the same choices, and what needs no training; `count` answers pooled."""
     types = find_types(world)
     single, typed = train_arm(world, folder, "choices"), train_arm(world, folder, "types", types=types)
-    film = train_arm(world, folder, "inferred", kind="film")
+    film, soft = (train_arm(world, folder, "inferred", kind=kind) for kind in ("film", "soft_token"))
     z, pool = {k: world.latents(k) for k in SOME}, draw_pool(world, film, count)
     return {"methods": _numbers({
         "best of 64 by true taste": {0: judged(world, film, best_of_pool(world, pool, 64, None))},
@@ -157,6 +158,7 @@ def _others(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:
             20: generated(world, film, None, with_examples(world, 20, film), max_new_tokens=ROOM)
         },
         "NP-DPO, FiLM": {k: generated(world, film, z[k]) for k in SOME},
+        "NP-DPO, soft user token": {k: generated(world, soft, z[k]) for k in SOME},
         "NP-DPO on choices": {k: generated(world, single, z[k]) for k in SOME},
         "one policy per type": {k: generated(world, typed, types.nearest(z[k])) for k in SOME},
         "soup of types": {k: generated(world, typed, types.shares(z[k])) for k in SOME},

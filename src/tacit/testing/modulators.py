@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # importing transformers takes seconds, which the suites of o
 
 __all__ = ["ModulatorConformance"]
 
-VOCABULARY, TOKENS, PATIENCE_S = 32, 6, 60
+VOCABULARY, TOKENS, BEGIN, PATIENCE_S = 32, 6, 1, 60
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}  # a row of a batch and the same row alone, in float32
 
 
@@ -264,7 +264,8 @@ def _tiny_llama() -> Any:
 
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=32, initializer_range=0.3, pad_token_id=0, eos_token_id=None,
+        num_key_value_heads=1, max_position_embeddings=32, initializer_range=0.3, pad_token_id=0, bos_token_id=BEGIN,
+        eos_token_id=None,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -272,7 +273,9 @@ def _tiny_llama() -> Any:
 
 
 def _ids(rows: int) -> Tensor:
-    return torch.randint(1, VOCABULARY, (rows, TOKENS), generator=step_generator(6, 16))
+    """Random tokens behind the one that prompts begin with."""
+    ids = torch.randint(2, VOCABULARY, (rows, TOKENS), generator=step_generator(6, 16))
+    return torch.cat([torch.full((rows, 1), BEGIN), ids[:, 1:]], 1)
 
 
 @torch.no_grad()

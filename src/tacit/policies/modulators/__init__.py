@@ -6,6 +6,7 @@ from tacit.policies.modulators.film import FiLM
 from tacit.policies.modulators.gated_lora import GatedLoRA
 from tacit.policies.modulators.modulator import Modulator, Site
 from tacit.policies.modulators.sites import find_blocks, find_linears
+from tacit.policies.modulators.soft_token import SoftToken
 
 __all__ = [
     "FiLM",
@@ -13,6 +14,7 @@ __all__ = [
     "Modulator",
     "ModulatorConfig",
     "Site",
+    "SoftToken",
     "build_modulator",
     "find_blocks",
     "find_linears",

@@ -8,7 +8,8 @@ from tacit.policies.modulators.config import ModulatorConfig
 from tacit.policies.modulators.film import FiLM
 from tacit.policies.modulators.gated_lora import GatedLoRA
 from tacit.policies.modulators.modulator import Modulator
-from tacit.policies.modulators.sites import find_blocks, find_linears
+from tacit.policies.modulators.sites import find_begin, find_blocks, find_embeddings, find_linears
+from tacit.policies.modulators.soft_token import SoftToken
 
 __all__ = ["build_modulator"]
 
@@ -19,8 +20,10 @@ def build_modulator(
     """A new modulator for a causal language model, the identity until it is trained.
 
     Raises:
-        ConfigError: blocks or targets that the model does not have.
+        ConfigError: blocks, targets or a token to begin with that the model does not have.
     """
+    if config.kind == "soft_token":
+        return SoftToken(find_embeddings(model), latent, begin=find_begin(model))
     blocks = find_blocks(model, config.blocks)
     if config.kind == "film":
         return FiLM(blocks, latent, generator=generator)

@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 from tacit.errors import ConfigError
 from tacit.policies.modulators.modulator import Site
 
-__all__ = ["find_blocks", "find_linears"]
+__all__ = ["find_begin", "find_blocks", "find_embeddings", "find_linears"]
 
 
 def find_blocks(model: Any, chosen: Sequence[int] | None = None) -> list[Site]:
@@ -44,6 +44,25 @@ def find_linears(model: Any, blocks: Sequence[Site], targets: Sequence[str] | No
             f"choose from {', '.join(names) or 'another base'}"
         )
     return [site for site in found if targets is None or _last(site) in targets]
+
+
+def find_embeddings(model: Any) -> Site:
+    """The table of input embeddings, as a site that takes one number and gives a vector."""
+    table = model.get_input_embeddings()
+    name = next(name for name, part in model.named_modules() if part is table)
+    return Site(name, 1, table.embedding_dim)
+
+
+def find_begin(model: Any) -> int:
+    """The token that prompts begin with, by the model's configuration.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    begin = model.config.get_text_config().bos_token_id
+    if not isinstance(begin, int):
+        raise ConfigError(f"{_family(model)} names no token that prompts begin with, which 'soft_token' needs")
+    return begin
 
 
 def _linears(block: nn.Module, name: str) -> Iterator[Site]:
