@@ -107,8 +107,8 @@ def pairs_of(base: Base, index: ChoiceIndex, items: Items, vectors: Tensor, **se
 
 def fit(base: Base, folder: Path, world: Camps | None = None, **settings: Any) -> SteerablePolicy:
     """`fit_policy` on `world`, a few steps of a small policy unless the settings say otherwise."""
-    known = (world or camps()).settings() | {"config": small(), "training": short()}
-    return fit_policy(base, camp_reward(), folder=folder, **(known | settings))
+    known = (world or camps()).settings() | {"reward": camp_reward(), "config": small(), "training": short()}
+    return fit_policy(base, folder=folder, **(known | settings))
 
 
 def weights(policy: SteerablePolicy) -> Tensor:

@@ -102,7 +102,7 @@ def test_the_two_sides_are_measured_apart(learnt: Run, world: Camps) -> None:
     rows = tokenise(policy.dialogue, world.items, torch.ones(len(world.items), dtype=torch.bool))
     reference = reference_log_probs(policy.dialogue, rows)
     found = _validation(
-        policy, world.validation, world.vectors, rows, reference, world.target_groups, short(**LEARN), told, None
+        policy, None, world.validation, world.vectors, rows, reference, world.target_groups, short(**LEARN), told, None
     )()
     assert sorted([found["accuracy_one_side"], found["accuracy_other_side"]]) == pytest.approx([0, 1], abs=0.1)
     assert found["accuracy_k10"] == pytest.approx(0.5, abs=0.1)

@@ -15,6 +15,7 @@ from tacit.policies.dialogue import Dialogue
 from tacit.policies.log_probs import response_log_probs
 from tacit.policies.pairs import Row, context_latents
 from tacit.policies.policy import SteerablePolicy
+from tacit.rewards.model import RewardModel
 
 __all__ = ["ImplicitChoices", "direction", "implicit_choices"]
 
@@ -66,12 +67,14 @@ def implicit_choices(
     *,
     shuffled: bool = False,
     told: Tensor | None = None,
+    reward: RewardModel | None = None,
 ) -> ImplicitChoices:
     """Ask a policy about the episodes' targets, with the first k context choices of each user.
 
     Args:
         evidence, rows, reference: by choice of the episodes' index, and by item, as in `PolicyPairs`.
         told: Float[users latent], z of the episodes' users where it is not inferred.
+        reward: infers z in place of the policy's own reward model.
         shuffled: give every user the context of the next one instead, a control.
     """
     context = episodes.context.roll(1, 0) if shuffled else episodes.context
@@ -82,7 +85,7 @@ def implicit_choices(
     asked = real.repeat_interleave(2, 1).flatten().nonzero().squeeze(1)
     margins, latents = [], []
     for k in ks:
-        z = context_latents(policy.reward, episodes.index, evidence, context[:, :k]) if told is None else told
+        z = context_latents(reward or policy.reward, episodes.index, evidence, context[:, :k]) if told is None else told
         found = torch.zeros(users * 2 * width)
         found[asked] = _ratios(policy, items.flatten()[asked], z[asked // (2 * width)], rows, reference)
         pairs = found.view(users, width, 2)

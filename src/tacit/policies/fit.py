@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from tacit.evaluation.episodes import evaluation_episodes
 from tacit.policies.accuracy import ImplicitChoices, direction, implicit_choices
 from tacit.policies.base import Base
 from tacit.policies.config import PolicyConfig
+from tacit.policies.joint import TunedEncoder
 from tacit.policies.pairs import PolicyPairs, Row, context_latents, tokenise, user_latents
 from tacit.policies.policy import SteerablePolicy
 from tacit.policies.reference import reference_log_probs
@@ -26,9 +27,9 @@ from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
 from tacit.policies.trainer import PolicyTrainer
 from tacit.policies.training_config import PolicyTrainingConfig
+from tacit.policies.training_log import TrainingLog
 from tacit.rewards.model import RewardModel
 from tacit.training.loop import Event
-from tacit.training.trackers import Tracker, open_trackers
 
 __all__ = ["choice_evidence", "fit_policy"]
 
@@ -57,7 +58,7 @@ def fit_policy(
 
     Args:
         base: stays as it is.
-        reward: turns contexts into z; frozen.
+        reward: turns contexts into z; frozen, but for `encoder_learning_rate`, which makes another one of it.
         items: (prompt, response) texts by item id.
         vectors: Float[items dim], as the reward model reads items.
         train, validation: choices of different users.
@@ -76,10 +77,13 @@ def fit_policy(
     teaches = training.teacher == "reward"
     if told is not None and rewards is None and teaches:
         raise ConfigError("a policy that is told z has no reward to learn from; give rewards, or teacher='choices'")
+    if training.encoder_learning_rate and (told is not None or teaches):
+        raise ConfigError("encoder_learning_rate needs z inferred from contexts; use teacher='choices', or set it to 0")
+    tuned = TunedEncoder(reward) if training.encoder_learning_rate else None
     inferred = inferred_rewards(reward, vectors)
     taught = (rewards or (inferred, inferred)) if teaches else None
     folder.mkdir(parents=True, exist_ok=True)
-    log = _Log(folder, on_event)
+    log = TrainingLog(folder, on_event)
     latent = None if told is None else told[0].shape[1]
     policy = SteerablePolicy.new(base, reward, config, latent=latent, seed=training.seed)
     used = _occurring(train, len(items)) | _occurring(validation, len(items))
@@ -95,16 +99,18 @@ def fit_policy(
     pairs = PolicyPairs.build(
         train, evidence, rows, reference, reward, policy.dialogue, max_context=training.max_context, seed=training.seed,
         told=known if told or taught else None, teacher=teacher if taught else None,
+        vectors=None if tuned is None else vectors,
     )  # fmt: skip
     set_scales(policy.modulator, pairs, known, teacher, told=told is not None)
     run = _fingerprint(
         policy, training, (train, validation), rows, (vectors, target_groups, *(told or ()), *_lesson(pairs))
     )
     with _randomness_kept():
+        steered = SteeredPairs(policy, training, tuned)
         trainer = PolicyTrainer(
-            SteeredPairs(policy, training), pairs, training,
+            steered, pairs, training,
             _validation(
-                policy, validation, vectors, rows, reference, target_groups, training,
+                policy, tuned, validation, vectors, rows, reference, target_groups, training,
                 None if told is None else told[1], None if taught is None else taught[1],
             ),
             folder=folder, run=run, emit=log,
@@ -115,8 +121,11 @@ def fit_policy(
         result = trainer.train(resume_from_checkpoint=resumed)
         if trainer.progress.step < trainer.state.global_step:  # the first transformers 5 left out the last step
             trainer.evaluate()
-    policy.modulator.load_state_dict(trainer.best, strict=True)
+    steered.learnt.load_state_dict(trainer.best, strict=True)
     policy.modulator.eval().requires_grad_(False)
+    if tuned is not None:
+        policy.steering.remove()
+        policy = SteerablePolicy(base, policy.modulator, tuned.model(), config)
     progress = trainer.progress
     log({"event": "end", "name": "policy", "step": progress.step, "steps": training.max_steps})
     policy.notes.update({
@@ -157,6 +166,7 @@ def choice_evidence(reward: RewardModel, index: ChoiceIndex, vectors: Tensor) ->
 
 def _validation(
     policy: SteerablePolicy,
+    tuned: TunedEncoder | None,
     validation: ChoiceIndex,
     vectors: Tensor,
     rows: Sequence[Row | None],
@@ -177,15 +187,19 @@ def _validation(
     episodes = evaluation_episodes(
         index, max_k=max(*KS, most), max_targets=training.eval_pairs, target_groups=target_groups, seed=training.seed
     )
-    evidence = choice_evidence(policy.reward, index, vectors)
+    known = policy.reward, choice_evidence(policy.reward, index, vectors)
     told = None if told is None else told[some][episodes.users]
 
     def ask(ks: Sequence[int], z: Tensor | None) -> ImplicitChoices:
-        return implicit_choices(policy, episodes, evidence, rows, reference, ks, told=z)
+        reward, evidence = known
+        if tuned is not None:
+            reward = tuned.model()
+            evidence = choice_evidence(reward, index, vectors)
+        return implicit_choices(policy, episodes, evidence, rows, reference, ks, told=z, reward=reward)
 
     def distance(taught: Rewards) -> Tensor:
         """From the teacher's gaps: Float64[1 users]."""
-        z = context_latents(policy.reward, index, evidence, episodes.context) if told is None else told
+        z = context_latents(known[0], index, known[1], episodes.context) if told is None else told
         items = episodes.targets.clamp(min=0)
         values = taught(some[episodes.users], items.flatten(1), z).view(items.shape)
         return ask((0,), z).distance(training.beta, (values[..., 0] - values[..., 1]).unsqueeze(0))
@@ -241,33 +255,3 @@ def _randomness_kept() -> Iterator[None]:
         torch.set_rng_state(kept[2])
         for device, state in enumerate(cuda):
             torch.cuda.set_rng_state(state, device)
-
-
-class _Log:
-    """Hands events on, and appends what is measured to `metrics.jsonl`; one process speaks for all."""
-
-    def __init__(self, folder: Path, on_event: Callable[[Event], None] | None) -> None:
-        self.folder, self.listeners = folder, [on_event] if on_event else []
-        self.file, self.here = folder / "metrics.jsonl", True
-
-    def begin(self, step: int, trackers: Sequence[Tracker], *, here: bool) -> None:
-        """Drop what an earlier run noted beyond `step`, from where this one goes on."""
-        self.here = here
-        if not here:
-            return
-        kept = []
-        for raw in self.file.read_text().splitlines() if self.file.exists() else ():
-            with suppress(ValueError):  # the last line, cut by a kill
-                kept += [raw] if json.loads(raw)["step"] <= step else []
-        self.file.write_text("".join(raw + "\n" for raw in kept))
-        if trackers:
-            self.listeners.append(open_trackers(trackers, "policy", self.folder))
-
-    def __call__(self, event: Event) -> None:
-        if not self.here:
-            return
-        if event["event"] in ("log", "validation"):
-            with self.file.open("a") as file:
-                file.write(json.dumps({key: value for key, value in event.items() if key != "event"}) + "\n")
-        for listener in self.listeners:
-            listener(event)

@@ -48,6 +48,7 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         evidence: Float64[choices evidence] of every choice in `index`, as `reward` reads it.
         told: Float32[users latent], z of every user of `index` where it is not inferred anew for every pair.
         teacher: names the pair and its gap in place of the choice, if there is one.
+        vectors: Float[items dim], where an encoder that is trained reads contexts anew in every step.
         rows: by item id. reference: Float32[items], the base's log-probability of each response.
     """
 
@@ -65,6 +66,7 @@ class PolicyPairs(Dataset[tuple[int, int]]):
     seed: int
     told: Tensor | None = None
     teacher: Teacher | None = None
+    vectors: Tensor | None = None
 
     @classmethod
     def build(
@@ -80,6 +82,7 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         seed: int,
         told: Tensor | None = None,
         teacher: Teacher | None = None,
+        vectors: Tensor | None = None,
     ) -> "PolicyPairs":
         """All pairs of all choices.
 
@@ -99,7 +102,7 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         tie = rank_l[choice, place] == rank_r[choice, place]
         return cls(
             index, pairs, choice, weight, tie, evidence, rows, reference, reward, dialogue, max_context, seed, told,
-            teacher,
+            teacher, vectors,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -126,7 +129,7 @@ class PolicyPairs(Dataset[tuple[int, int]]):
             "ids": tokens.ids,
             "mask": tokens.mask,
             "response": tokens.response,
-            "z": z,
+            **({"z": z} if self.vectors is None else self._contexts(number, epoch, self.vectors)),
             "reference": self.reference[items],
             "weight": self.weight[number],
             "tie": self.tie[number],
@@ -141,8 +144,20 @@ class PolicyPairs(Dataset[tuple[int, int]]):
 
     def inferred(self, number: Tensor, epoch: Tensor | int) -> Tensor:
         """Posterior means Float32[pairs latent] from a context drawn for each of some pairs."""
-        contexts = draw_contexts(self.index, self.choice[number], self.max_context, seed=self.seed, epoch=epoch)
-        return context_latents(self.reward, self.index, self.evidence, contexts)
+        return context_latents(self.reward, self.index, self.evidence, self._drawn(number, epoch))
+
+    def _drawn(self, number: Tensor, epoch: Tensor | int) -> Tensor:
+        return draw_contexts(self.index, self.choice[number], self.max_context, seed=self.seed, epoch=epoch)
+
+    def _contexts(self, number: Tensor, epoch: Tensor | int, vectors: Tensor) -> dict[str, Tensor]:
+        """The same contexts as `TunedEncoder` reads them."""
+        contexts = self._drawn(number, epoch)
+        chosen = contexts.clamp(min=0)
+        return {
+            "context": vectors[self.index.items[chosen]].float(),
+            "rank": self.index.rank[chosen],
+            "context_weight": self.index.weight[chosen].float() * (contexts >= 0),
+        }
 
     def _row(self, item: int) -> Row:
         row = self.rows[item]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from tacit.objectives.dpo import distilled_loss, preference_loss
 from tacit.policies.dialogue import Tokens
 from tacit.policies.grouping import length_groups
+from tacit.policies.joint import TunedEncoder
 from tacit.policies.log_probs import NOTHING, response_logits, summed_log_probs
 from tacit.policies.policy import SteerablePolicy
 from tacit.policies.training_config import PolicyTrainingConfig
@@ -26,10 +27,17 @@ class SteeredPairs(nn.Module):
     The base runs in evaluation mode throughout: its dropout would blur the ratio to a reference computed without any.
     """
 
-    def __init__(self, policy: SteerablePolicy, config: PolicyTrainingConfig) -> None:
+    def __init__(
+        self, policy: SteerablePolicy, config: PolicyTrainingConfig, tuned: TunedEncoder | None = None
+    ) -> None:
         super().__init__()
-        self.modulator, self.base = policy.modulator, policy.base.model
+        self.modulator, self.base, self.tuned = policy.modulator, policy.base.model, tuned
         self.policy, self.config_ = policy, config
+
+    @property
+    def learnt(self) -> nn.Module:
+        """What training changes."""
+        return self.modulator if self.tuned is None else nn.ModuleList([self.modulator, self.tuned])
 
     def train(self, mode: bool = True) -> "SteeredPairs":
         """Training mode for the modulator, and for blocks only as far as checkpointing asks for it."""
@@ -48,11 +56,14 @@ class SteeredPairs(nn.Module):
         ids: Tensor,
         mask: Tensor,
         response: Tensor,
-        z: Tensor,
         reference: Tensor,
         weight: Tensor,
         tie: Tensor,
+        z: Tensor | None = None,
         gap: Tensor | None = None,
+        context: Tensor | None = None,
+        rank: Tensor | None = None,
+        context_weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The batch's numbers, as `PolicyPairs.collate` lays it out: rows in pairs, the preferred first.
 
@@ -60,6 +71,9 @@ class SteeredPairs(nn.Module):
             loss: scalar. margin: Float[pairs], log-ratio of the preferred less that of the rejected, in nats.
         """
         settings = self.config_
+        if self.tuned is not None:
+            z = cast("Tensor", self.tuned(context, rank, context_weight))
+        assert z is not None
         log_prob, apart = self._log_probs(Tokens(ids, mask, response), z)
         ratio = log_prob - reference
         margin = ratio[:, 0] - ratio[:, 1]

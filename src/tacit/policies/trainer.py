@@ -27,7 +27,7 @@ Validate = Callable[[], dict[str, float]]
 
 
 class PolicyTrainer(Trainer):
-    """Trains the modulator of `steered` on `pairs`.
+    """Trains the modulator of `steered`, and its encoder if it has one to train, on `pairs`.
 
     A checkpoint is one atomic folder of safetensors and JSON, without any random state: batches and contexts are
     functions of (seed, step), and nothing else is random.
@@ -63,7 +63,7 @@ class PolicyTrainer(Trainer):
         for unwanted in (PrinterCallback, ProgressCallback):
             self.remove_callback(unwanted)
         self.loss_is_scaled_for_ga = False  # a plain mean over the pairs of a forward
-        self.best = _weights(steered.modulator)
+        self.best = _weights(steered.learnt)
         self._last: dict[str, float] = {}
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -75,12 +75,15 @@ class PolicyTrainer(Trainer):
         return self.accelerator.prepare(DataLoader(pairs, batch_sampler=batches, collate_fn=pairs.collate))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW over the modulator; only matrices decay."""
+        """AdamW over the modulator, of which only matrices decay, and over the encoder at a rate of its own."""
         if self.optimizer is None:
-            wanted = [p for p in self.model.parameters() if p.requires_grad]  # type: ignore[union-attr]
+            steered: Any = self.model
+            wanted = list(steered.modulator.parameters())
+            own = [] if steered.tuned is None else [p for p in steered.tuned.parameters() if p.requires_grad]
             groups = [
                 {"params": [p for p in wanted if p.ndim > 1], "weight_decay": self.args.weight_decay},
                 {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
+                {"params": own, "weight_decay": 0.0, "lr": self.config_.encoder_learning_rate},
             ]
             self.optimizer = torch.optim.AdamW(
                 [g for g in groups if g["params"]], lr=self.args.learning_rate, fused=True
@@ -117,7 +120,7 @@ class PolicyTrainer(Trainer):
         progress.step = step
         if found["loss"] < progress.best.get("loss", float("inf")):
             progress.best, progress.best_step, progress.worse = found, step, 0
-            self.best = _weights(model.modulator)
+            self.best = _weights(model.learnt)
         else:
             progress.worse += 1
         self.control.should_training_stop |= self._out_of_patience()
@@ -152,9 +155,7 @@ class PolicyTrainer(Trainer):
         if self.args.should_save:
             trained: Any = self.model
             with atomic_folder(self.checkpoint) as folder:
-                write_checkpoint(
-                    folder / "weights", trained.modulator, self.best, self._inner_optimizer(), self.progress
-                )
+                write_checkpoint(folder / "weights", trained.learnt, self.best, self._inner_optimizer(), self.progress)
                 self.state.save_to_json(str(folder / "trainer_state.json"))
         self.accelerator.wait_for_everyone()
 
@@ -166,7 +167,7 @@ class PolicyTrainer(Trainer):
             return
         trained: Any = self.model
         weights = Path(checkpoint) / "weights"
-        self.progress, self.best = read_checkpoint(weights, trained.modulator, self._inner_optimizer())
+        self.progress, self.best = read_checkpoint(weights, trained.learnt, self._inner_optimizer())
         scheduler: Any = self.lr_scheduler
         scheduler = getattr(scheduler, "scheduler", scheduler)
         scheduler.last_epoch = self.progress.step

@@ -27,6 +27,7 @@ class PolicyTrainingConfig(BaseModel):
             nats: an anchor (max_kl = 0), or a cap that costs nothing below it. Needs a second forward of the base.
         max_steps: optimiser steps at most.
         per_device_train_batch_size: pairs in one forward of one process.
+        encoder_learning_rate: above 0, the reward model's encoder is trained along, at this rate (`policies.joint`).
         max_context: K, the most context choices; k is uniform on {0..K} for every pair.
         eval_steps: steps between validations (also: checkpoints and lines in metrics.jsonl).
         patience: validations without a better loss before training stops; 0 never stops early.
@@ -50,6 +51,7 @@ class PolicyTrainingConfig(BaseModel):
     per_device_train_batch_size: int = Field(default=16, ge=1, le=10**5)
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=10**5)
     learning_rate: float = Field(default=5e-4, gt=0)
+    encoder_learning_rate: float = Field(default=0.0, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
