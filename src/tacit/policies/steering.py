@@ -92,11 +92,11 @@ class Steering:
     @contextmanager
     def _set(self, signals: Tensor | None) -> Iterator[None]:
         before = getattr(self._now, "signals", None)
-        self._now.signals = self._now.repeated = signals
+        self._now.signals, self._now.by_site = signals, None
         try:
             yield
         finally:
-            self._now.signals = self._now.repeated = before
+            self._now.signals, self._now.by_site = before, None
 
     def _change(self, number: int, site: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         signals = self._signals
@@ -106,16 +106,20 @@ class Steering:
         changed = self.modulator.change(number, args[0] if args else plain, plain, self._of_rows(len(plain))[number])
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-    def _of_rows(self, rows: int) -> Tensor:
-        """The signals of each row, worked out once and kept while the number of rows stays the same."""
-        if self._now.repeated.shape[1] != rows:
-            users = self._now.signals.shape[1]
-            if rows % users:
+    def _of_rows(self, rows: int) -> tuple[Tensor, ...]:
+        """Each site's signals of each row, worked out once and kept while the number of rows stays the same.
+
+        Divided in one go: sites that each took their own part would each give a gradient as large as the whole.
+        """
+        if self._now.by_site is None or len(self._now.by_site[0]) != rows:
+            signals = self._now.signals
+            if rows % signals.shape[1]:
                 raise ConfigError(
-                    f"{rows} rows for {users} users; expected a z for every row, or equally many rows a user"
+                    f"{rows} rows for {signals.shape[1]} users; expected a z for every row, or equally many rows a user"
                 )
-            self._now.repeated = self._now.signals.repeat_interleave(rows // users, dim=1)
-        return self._now.repeated
+            repeated = signals if rows == signals.shape[1] else signals.repeat_interleave(rows // signals.shape[1], 1)
+            self._now.by_site = repeated.unbind(0)
+        return self._now.by_site
 
     def _remember(self, model: Any, args: tuple[Any, ...]) -> None:
         """Before the model runs: each block's checkpoint, if it has one, is given contexts that remember the signal."""
