@@ -1,7 +1,12 @@
-"""What most tests steer: a policy that is no longer the base."""
+"""What most tests steer: a policy that is no longer the base; by whom; and what it refuses."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
+from torch import Tensor
 
+from tacit.errors import TacitError
 from tacit.policies import SteerablePolicy
 
 
@@ -13,3 +18,16 @@ def moved(policy: SteerablePolicy, seed: int = 3) -> SteerablePolicy:
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
     policy.modulator.unit.fill_(0.75)
     return policy
+
+
+def some_z(users: int = 1, seed: int = 2) -> Tensor:
+    """Of the size of the fixtures' reward model: Float[users 4]."""
+    return torch.randn(users, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def refused(call: Callable[[], object], error: type[TacitError]) -> str:
+    """What an error of exactly this kind says, in one line."""
+    with pytest.raises(error) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from moved_policy import moved
+from moved_policy import moved, refused, some_z
 from peft import PeftModel
 from safetensors.torch import load_file
 from tiny_base import save_base
@@ -21,17 +21,6 @@ from tacit.rewards import RewardModel
 from tacit.testing import random_choices
 
 IDS = torch.randint(3, 200, (2, 20), generator=torch.Generator().manual_seed(0))
-
-
-def some_z(users: int = 1) -> Tensor:
-    return torch.randn(users, 4, generator=torch.Generator().manual_seed(2))
-
-
-def refused(call: Callable[[], object], error: type[TacitError]) -> str:
-    with pytest.raises(error) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @torch.no_grad()

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from moved_policy import moved
+from moved_policy import moved, refused, some_z
 from torch import Tensor
 from torch.testing import assert_close
 
 from tacit.encoders import UserStates
-from tacit.errors import ConfigError, StateMismatchError, TacitError
+from tacit.errors import ConfigError, StateMismatchError
 from tacit.policies import Base, PolicyConfig, Sampling, SteerablePolicy
 from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
@@ -25,19 +25,8 @@ REQUESTS: dict[str, Callable[[SteerablePolicy, list[str], Tensor], object]] = {
 }
 
 
-def some_z(users: int, seed: int = 2) -> Tensor:
-    return torch.randn(users, LATENT, generator=torch.Generator().manual_seed(seed))
-
-
 def some_states(reward: RewardModel, users: int = 3) -> UserStates:
     return reward.infer(random_choices(users, 5, 64, dtype=torch.float32))
-
-
-def one_line(call: Callable[[], object], error: type[TacitError]) -> str:
-    with pytest.raises(error) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # -- z -----------------------------------------------------------------------------------------------------------------
@@ -74,19 +63,19 @@ def test_even_an_enormous_z_keeps_its_direction(policy: SteerablePolicy, size: f
 def test_a_z_that_is_not_finite_is_refused(policy: SteerablePolicy, value: float, request_: str) -> None:
     z = some_z(1)
     z[0, 1] = value
-    assert "not finite" in one_line(lambda: REQUESTS[request_](policy, ["Hi"], z), ConfigError)
+    assert "not finite" in refused(lambda: REQUESTS[request_](policy, ["Hi"], z), ConfigError)
 
 
 @pytest.mark.parametrize("z", [torch.zeros(1, 3), torch.zeros(1, 1, 4), torch.zeros(1, 5)], ids=str)
 def test_a_z_of_another_size_is_refused(policy: SteerablePolicy, z: Tensor) -> None:
-    assert "expected [users, 4]" in one_line(lambda: policy.latents(z), ConfigError)
+    assert "expected [users, 4]" in refused(lambda: policy.latents(z), ConfigError)
 
 
 def test_states_of_another_reward_model_are_refused(policy: SteerablePolicy) -> None:
     torch.manual_seed(2)
     other = RewardModel(RewardNetwork(64, RewardConfig(members=1, latent=LATENT)).eval())
-    one_line(lambda: policy.latents(some_states(other)), StateMismatchError)
-    one_line(lambda: policy.generate(["Hi"] * 3, some_states(other), SHORT), StateMismatchError)
+    refused(lambda: policy.latents(some_states(other)), StateMismatchError)
+    refused(lambda: policy.generate(["Hi"] * 3, some_states(other), SHORT), StateMismatchError)
 
 
 def test_a_mix_runs_straight_from_one_user_to_the_other(policy: SteerablePolicy, reward: RewardModel) -> None:
@@ -100,7 +89,7 @@ def test_a_mix_runs_straight_from_one_user_to_the_other(policy: SteerablePolicy,
 
 @pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
 def test_a_mix_beyond_its_ends_is_refused(policy: SteerablePolicy, share: float) -> None:
-    assert "[0, 1]" in one_line(lambda: policy.mix(some_z(1), some_z(1, seed=3), share), ConfigError)
+    assert "[0, 1]" in refused(lambda: policy.mix(some_z(1), some_z(1, seed=3), share), ConfigError)
 
 
 # -- who asks what -----------------------------------------------------------------------------------------------------
@@ -116,18 +105,18 @@ def test_one_user_may_ask_everything(policy: SteerablePolicy) -> None:
 @pytest.mark.parametrize("users", [2, 4, 0])
 @pytest.mark.parametrize("request_", ["generate", "log_probs"])
 def test_otherwise_every_prompt_has_a_user(policy: SteerablePolicy, users: int, request_: str) -> None:
-    message = one_line(lambda: REQUESTS[request_](policy, ["a", "b", "c"], some_z(users)), ConfigError)
+    message = refused(lambda: REQUESTS[request_](policy, ["a", "b", "c"], some_z(users)), ConfigError)
     assert "3 prompts" in message
     assert f"{users} users" in message
 
 
 def test_a_stream_is_of_one_user_and_says_so_before_it_is_read(policy: SteerablePolicy) -> None:
-    one_line(lambda: policy.stream("a", some_z(2), SHORT), ConfigError)
+    refused(lambda: policy.stream("a", some_z(2), SHORT), ConfigError)
 
 
 @pytest.mark.parametrize("request_", ["generate", "log_probs"])
 def test_no_prompt_at_all_is_refused(policy: SteerablePolicy, request_: str) -> None:
-    one_line(lambda: REQUESTS[request_](policy, [], some_z(1)), ConfigError)
+    refused(lambda: REQUESTS[request_](policy, [], some_z(1)), ConfigError)
 
 
 # -- the base ----------------------------------------------------------------------------------------------------------
@@ -166,4 +155,4 @@ def test_the_seed_decides_where_training_starts(base: Base, reward: RewardModel)
 
 
 def test_a_longer_text_than_the_base_reads_is_refused_when_the_policy_is_made(base: Base, reward: RewardModel) -> None:
-    one_line(lambda: SteerablePolicy.new(base, reward, PolicyConfig(max_length=97)), ConfigError)
+    refused(lambda: SteerablePolicy.new(base, reward, PolicyConfig(max_length=97)), ConfigError)

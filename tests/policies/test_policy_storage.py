@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from moved_policy import moved
+from moved_policy import moved, refused, some_z
 from tiny_base import save_base
-from torch import Tensor
 
 import tacit.policies.storage
 from tacit.errors import ConfigError, ModelFormatError, TacitError
@@ -25,17 +24,6 @@ CONFIGS = {
     "some sites": PolicyConfig(modulator=ModulatorConfig(rank=2, alpha=1.5, targets=("v_proj",), blocks=(-1,))),
     "film": PolicyConfig(modulator=ModulatorConfig(kind="film"), template="plain", max_length=50, max_norm=1.0),
 }
-
-
-def some_z(users: int = 3) -> Tensor:
-    return torch.randn(users, 4, generator=torch.Generator().manual_seed(2))
-
-
-def refused(call: Callable[[], object], error: type[TacitError]) -> str:
-    with pytest.raises(error) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.fixture
@@ -62,7 +50,7 @@ def test_a_loaded_policy_is_the_saved_one_bit_for_bit(
     before, after = made.modulator.state_dict(), again.modulator.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    for users in (some_z(), states):
+    for users in (some_z(3), states):
         assert torch.equal(again.log_probs(ITEMS, users), made.log_probs(ITEMS, users))
     assert torch.equal(again.reward.posterior(states).mean, reward.posterior(states).mean)
 
@@ -85,7 +73,7 @@ def test_saving_again_replaces_the_whole_folder(policy: SteerablePolicy, saved: 
     moved(policy, seed=9).save(saved)
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors", "reward"]
     assert [path.name for path in saved.parent.iterdir()] == ["policy"]
-    assert torch.equal(SteerablePolicy.load(saved).log_probs(ITEMS, some_z()), policy.log_probs(ITEMS, some_z()))
+    assert torch.equal(SteerablePolicy.load(saved).log_probs(ITEMS, some_z(3)), policy.log_probs(ITEMS, some_z(3)))
 
 
 def test_a_save_that_fails_leaves_the_old_folder_and_nothing_else(
@@ -94,14 +82,14 @@ def test_a_save_that_fails_leaves_the_old_folder_and_nothing_else(
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    expected = policy.log_probs(ITEMS, some_z())
+    expected = policy.log_probs(ITEMS, some_z(3))
     moved(policy, seed=9)
     monkeypatch.setattr(tacit.policies.storage, "write_model_files", full)
     for folder in (saved, saved.parent / "new"):
         with pytest.raises(OSError, match="disk full"):
             policy.save(folder)
     assert [path.name for path in saved.parent.iterdir()] == ["policy"]
-    assert torch.equal(SteerablePolicy.load(saved).log_probs(ITEMS, some_z()), expected)
+    assert torch.equal(SteerablePolicy.load(saved).log_probs(ITEMS, some_z(3)), expected)
 
 
 # -- the base ----------------------------------------------------------------------------------------------------------
@@ -126,8 +114,8 @@ def test_a_base_that_has_moved_can_be_named(saved: Path, base_folder: Path, tmp_
     file.write_text(json.dumps(config))
     assert "gone" in refused(lambda: SteerablePolicy.load(saved), ConfigError)
     shutil.copytree(base_folder, tmp_path / "copy")
-    expected = SteerablePolicy.load(saved, base=str(base_folder)).log_probs(ITEMS, some_z())
-    assert torch.equal(SteerablePolicy.load(saved, base=str(tmp_path / "copy")).log_probs(ITEMS, some_z()), expected)
+    expected = SteerablePolicy.load(saved, base=str(base_folder)).log_probs(ITEMS, some_z(3))
+    assert torch.equal(SteerablePolicy.load(saved, base=str(tmp_path / "copy")).log_probs(ITEMS, some_z(3)), expected)
 
 
 def test_another_base_is_refused(saved: Path, tmp_path: Path) -> None:
