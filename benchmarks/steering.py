@@ -19,7 +19,9 @@ observer who knows the world expects after the same choices. Rows:
     best of 16                of the base, under the inferred reward
     choices in the prompt     the base behind as many chosen answers as leave 150 tokens for its own; others have 320
 
-Each part of a seed is kept in FOLDER, with the answers, so a run that was stopped goes on under the same settings.
+Each part of a seed is kept in FOLDER, with the answers, so a run that was stopped goes on under the same settings, and
+one part may follow another: a method is compared with what its own seeds say of the others. After a change of code,
+give another folder.
 """
 
 import json
@@ -39,6 +41,7 @@ from pydantic import BaseModel
 from tacit.files import write_json
 from tacit.recipes.steering import (
     KS,
+    NAT,
     ROOM,
     Outcome,
     Setting,
@@ -79,16 +82,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         keep = options.keep or Path(temporary)
         keep.mkdir(parents=True, exist_ok=True)
-        wanted = [
-            (part, seed) for part in options.parts for seed in range(options.first, options.first + options.seeds)
-        ]
+        seeds = range(options.first, options.first + options.seeds)
+        wanted = [(part, seed) for part in options.parts for seed in seeds]
         left = [(part, seed) for part, seed in wanted if not kept(keep / f"{seed}-{part}.json", setting)]
+        alone = [
+            seed for seed in seeds if ("ours", seed) not in wanted and not kept(keep / f"{seed}-ours.json", setting)
+        ]
+        if alone:
+            made.error(f"'others' is compared with 'ours', which is not kept for seed {alone[0]}; add it to --parts")
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(max(1, options.jobs), mp_context=context, max_tasks_per_child=1) as pool:
             running = [pool.submit(run, part, seed, setting, keep, options.fast) for part, seed in left]
             for one in running:
                 one.result()
-        found = [json.loads((keep / f"{seed}-{part}.json").read_text()) for part, seed in wanted]
+        parts = [(part, seed) for part in PARTS for seed in seeds if kept(keep / f"{seed}-{part}.json", setting)]
+        found = [json.loads((keep / f"{seed}-{part}.json").read_text()) for part, seed in parts]
     result = {
         "machine": machine(), "fast": options.fast, "training": setting.training.model_dump(mode="json"),
         "policy": setting.policy.model_dump(mode="json"), **summarise(found),
@@ -104,7 +112,7 @@ def kept(file: Path, setting: Setting) -> bool:
 
 def _said(setting: Setting) -> dict[str, Any]:
     """All settings as plain JSON."""
-    values = {field.name: getattr(setting, field.name) for field in fields(setting)}
+    values = {field.name: getattr(setting, field.name) for field in fields(setting)} | {"ks": list(KS), "nat": NAT}
     return {name: one.model_dump(mode="json") if isinstance(one, BaseModel) else one for name, one in values.items()}
 
 
@@ -118,7 +126,7 @@ def run(part: str, seed: int, setting: Setting, keep: Path, fast: bool) -> None:
 
 
 def _ours(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:
-    """Ours, and what it is measured against; `count` answers of the continuum's prompts, eightfold."""
+    """Ours, and what it is measured against; a sixth of `count` answers a prompt at every point of the continuum."""
     ours, truth = train_arm(world, folder, "inferred"), train_arm(world, folder, "truth")
     mixed = train_arm(world, folder, "nothing")
     z, scale = {k: world.latents(k) for k in KS}, world.world.scale

@@ -35,7 +35,14 @@ def parameters(policy: SteerablePolicy) -> dict[str, torch.Tensor]:
     return policy.reward.network.state_dict()
 
 
-@pytest.mark.parametrize("config", [RewardConfig(members=2, latent=4), RewardConfig(encoder="additive", latent=4)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        RewardConfig(members=2, latent=4),
+        RewardConfig(encoder="additive", latent=4),
+        RewardConfig(encoder="additive", latent=4, evidence="network", base=False),
+    ],
+)
 def test_untrained_it_infers_what_the_reward_model_does(world: Camps, config: RewardConfig) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -45,9 +52,10 @@ def test_untrained_it_infers_what_the_reward_model_does(world: Camps, config: Re
     assert_close(z, reward.posterior(reward.infer(choices)).mean, rtol=1e-4, atol=1e-5)
     assert tuned.model().fingerprint == reward.fingerprint
     assert z.requires_grad
-    frozen = {name for name, one in tuned.network.named_parameters() if not one.requires_grad}
-    assert all("base" in name or "location" in name or "log_scale" in name or "logit" in name or "head" in name
-               for name in frozen)  # fmt: skip
+    learning = {name for name, one in tuned.network.named_parameters() if one.requires_grad}
+    assert learning
+    assert all(name.startswith("encoder.") for name in learning)
+    assert not any("base" in name or "location" in name for name in learning)
 
 
 def test_a_batch_carries_the_contexts_that_z_came_from(shared_base: Base, world: Camps) -> None:
@@ -93,7 +101,9 @@ def test_training_along_makes_another_reward_model(shared_base: Base, world: Cam
     """Which the policy keeps, and by which it is told apart from others; the given one stays as it is."""
     reward = camp_reward()
     before = {name: value.clone() for name, value in reward.network.state_dict().items()}
+    state = torch.get_rng_state()
     joint = fit(shared_base, tmp_path / "joint", world, training=JOINT, reward=reward)
+    assert torch.equal(torch.get_rng_state(), state), "somebody else's random numbers were drawn"
     alone = fit(shared_base, tmp_path / "alone", world, training=short())
     assert all(torch.equal(value, before[name]) for name, value in reward.network.state_dict().items())
     assert alone.reward.fingerprint == reward.fingerprint != joint.reward.fingerprint
@@ -129,14 +139,17 @@ def test_it_learns_the_camps_where_z_alone_did_not_tell_them(shared_base: Base, 
     assert accuracy[0.03] > 0.8
 
 
-@pytest.mark.parametrize("change", [{"teacher": "reward"}, {"told": True}])
+@pytest.mark.parametrize("change", [{"teacher": "reward"}, {"told": True}, {"max_context": 0}, {"half_life": 10.0}])
 def test_it_is_refused_where_z_comes_from_no_context(
     shared_base: Base, world: Camps, tmp_path: Path, change: dict[str, Any]
 ) -> None:
     told = (torch.ones(world.train.n_users, 2), torch.ones(world.validation.n_users, 2)) if "told" in change else None
-    training = short(encoder_learning_rate=0.01, teacher=change.get("teacher", "choices"))
+    known = {name: value for name, value in change.items() if name in ("teacher", "max_context")}
+    config = RewardConfig(members=1, latent=4, half_life=change.get("half_life"))
+    reward = RewardModel(RewardNetwork(world.vectors.shape[1], config).eval())
     with pytest.raises(ConfigError, match="set it to 0") as caught:
-        fit(shared_base, tmp_path / "run", world, training=training, told=told)
+        fit(shared_base, tmp_path / "run", world, training=short(encoder_learning_rate=0.01, **known), told=told,
+            reward=reward)  # fmt: skip
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 

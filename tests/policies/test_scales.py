@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tacit.episodes.batch import ChoiceBatch
+from tacit.errors import ConfigError
 from tacit.policies import Base, Modulator, SteerablePolicy
 from tacit.policies.modulators import FiLM, GatedLoRA, Site
-from tacit.policies.scales import reach, shared_share
-from tacit.policies.teacher import Teacher, inferred_rewards
+from tacit.policies.scales import reach, set_scales, shared_share, usual
+from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
 from tacit.rewards import RewardModel
 
 SITES = (Site("first", 6, 6), Site("second", 6, 6))
@@ -86,6 +87,13 @@ def test_what_everybody_gets_is_weighed() -> None:
     assert_close(made.signal(z), everybody / 2 + personal)
 
 
+def test_what_everybody_gets_is_weighed_in_film_too() -> None:
+    made, z = modulator(FiLM), normal(3, 4, seed=9)
+    everybody, personal = made.signal(0 * z), made.signal(z) - made.signal(0 * z)
+    made.everybody.fill_(0.5)
+    assert_close(made.signal(z), everybody / 2 + personal)
+
+
 @pytest.mark.parametrize("name", ["unit", "power", "everybody"])
 def test_a_user_folds_with_the_scales(name: str) -> None:
     """A user's ordinary LoRA knows no z, so it must have been taken into account before."""
@@ -113,37 +121,48 @@ def lengths(count: int = 400, latent: int = 5) -> Tensor:
 @pytest.mark.parametrize("power", [1.0, 0.8, 0.6])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_drawn_is_brought_to_the_length_of_what_is_known(kind: type[FiLM | GatedLoRA], power: float) -> None:
-    """And that is in units of its usual size."""
-    drawn = lengths()
-    known = 0.07 * drawn.norm(dim=1, keepdim=True) ** (power - 1) * drawn
+    """And a z of the usual length, as training has it, stays as long as it is."""
+    drawn = 0.07 * lengths()
     made = kind(SITES, 5)
-    unit, found = reach(drawn, known)
-    assert found == pytest.approx(power, abs=0.011)
-    made.unit.fill_(unit)
-    made.power.fill_(found)
+    made.unit.fill_(0.05)
+    usual_length = 0.05 * 5**0.5
+    known = (drawn.norm(dim=1, keepdim=True) / usual_length) ** (power - 1) * drawn
+    made.power.fill_(reach(drawn, known, 0.05))
+    assert made.power.item() == pytest.approx(power, abs=1e-6)
     seen: list[Tensor] = []
     made.respond = lambda z: seen.append(z) or z  # type: ignore[method-assign]
     made.signal(drawn)
-    assert_close(seen[0], known / known.square().mean().sqrt(), rtol=0.02, atol=0.02)
+    assert_close(seen[0], known / 0.05, rtol=1e-4, atol=1e-4)
+    one = drawn[:1] / drawn[:1].norm() * usual_length
+    made.signal(one)
+    assert_close(seen[1], one / 0.05)
 
 
-def test_noise_about_what_is_known_makes_z_no_longer() -> None:
+def test_short_contexts_of_long_z_are_stretched_and_those_of_a_gaussian_are_not() -> None:
+    """Observations with noise as large as z itself, of which 1 to 20 are seen; posterior means under N(0, I)."""
+    k = torch.randint(1, 21, (4000, 1), generator=torch.Generator().manual_seed(7))
+    gaussian = normal(4000, 5, seed=8)
+    sphere = 5**0.5 * gaussian / gaussian.norm(dim=1, keepdim=True)
+    found = []
+    for z in (gaussian, sphere):
+        seen = z + 3 * normal(4000, 5, seed=9) / k.sqrt()
+        found.append(reach(seen * k / (k + 9), z, usual(z)))
+    assert found[0] > 0.9
+    assert found[1] < found[0] - 0.02
+
+
+def test_noise_about_what_is_known_changes_nothing() -> None:
     """The regression of what is known on what is drawn, not the reverse."""
     drawn = lengths()
-    plain, noisy = reach(drawn, drawn), reach(drawn, drawn + 0.5 * normal(400, 5, seed=4))
-    assert noisy[1] == pytest.approx(plain[1], abs=0.1)
-    usual_size = [(drawn + 0.5 * normal(400, 5, seed=4)).square().mean().sqrt().item(), plain[0]]
-    assert noisy[0] == pytest.approx(usual_size[0], rel=0.1)
-    assert usual_size[0] > 1.1 * usual_size[1], "the noise is too small to tell"
+    assert reach(drawn, drawn + 0.5 * normal(400, 5, seed=4), usual(drawn)) == pytest.approx(1, abs=0.1)
 
 
-def test_where_nothing_is_drawn_or_it_says_nothing_only_the_size_counts() -> None:
+def test_where_nothing_is_drawn_only_the_size_counts() -> None:
     known = lengths()
-    size = known.square().mean().sqrt().item()
-    assert reach(torch.zeros(400, 5), known) == (pytest.approx(size), 1.0)
-    assert reach(-known, known) == (pytest.approx(size), 1.0)
-    assert reach(torch.zeros(3, 5), torch.zeros(3, 5)) == (1.0, 1.0)
-    assert reach(torch.zeros(3, 0), torch.zeros(3, 0)) == (1.0, 1.0)
+    assert reach(torch.zeros(400, 5), known, usual(known)) == 1
+    assert reach(torch.zeros(3, 5), torch.zeros(3, 5), 1.0) == 1
+    assert reach(torch.zeros(3, 0), torch.zeros(3, 0), 1.0) == 1
+    assert usual(torch.zeros(3, 5)) == usual(torch.zeros(3, 0)) == 1
 
 
 def test_what_users_agree_on_is_a_share_of_how_they_differ() -> None:
@@ -160,16 +179,47 @@ def test_what_users_agree_on_is_a_share_of_how_they_differ() -> None:
         rewards = rewards - rewards.mean(1, keepdim=True)
         agreed.append(rewards.mean(0).square().mean())
         different.append((rewards - rewards.mean(0)).square().mean())
-    expected = (sum(agreed) / sum(different)) ** 0.5
-    assert shared_share(teacher, torch.zeros(30, 2)) == pytest.approx(float(expected), rel=1e-5)
+    expected = (sum(agreed) / sum(different) - 1 / 29) ** 0.5
+    assert shared_share(teacher, torch.arange(30), torch.zeros(30, 2)) == pytest.approx(float(expected), rel=1e-5)
     assert 0.2 < expected < 0.8
 
 
-@pytest.mark.parametrize(("value", "share"), [(0.0, 1.0), (5.0, 1.0)])
-def test_where_nobody_differs_everybody_counts_fully(value: float, share: float) -> None:
+@pytest.mark.parametrize("users", [6, 40])
+def test_what_a_few_users_agree_on_by_chance_is_not_shared(users: int) -> None:
+    own, items = normal(users, 400, seed=2), [(f"q{number % 50}", f"answer {number}") for number in range(400)]
+    teacher = Teacher.build(items, torch.ones(400, dtype=torch.bool),
+                            lambda users, answers, z: own[users][:, answers[0]], compared=2)  # fmt: skip
+    assert shared_share(teacher, torch.arange(users), torch.zeros(users, 2)) < 0.15
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0])
+def test_where_nobody_differs_everybody_counts_fully(value: float) -> None:
     teacher = Teacher.build([("q", "a"), ("q", "b")], torch.ones(2, dtype=torch.bool),
                             lambda users, answers, z: value * answers.float(), compared=2)  # fmt: skip
-    assert shared_share(teacher, torch.zeros(4, 2)) == share
+    assert shared_share(teacher, torch.arange(4), torch.zeros(4, 2)) == 1
+
+
+def test_rewards_that_are_no_numbers_are_refused(shared_base: Base, world: Camps, tmp_path: Path) -> None:
+    nothing: Rewards = lambda users, items, z: torch.full(items.shape, torch.nan)  # noqa: E731
+    with pytest.raises(ConfigError, match="rewards of the known answers are not finite") as caught:
+        fit(shared_base, tmp_path, world, training=short(**BRIEF, teacher="reward"), rewards=(nothing, nothing))
+    assert "\n" not in str(caught.value)
+
+
+def test_users_without_choices_say_nothing(shared_base: Base, world: Camps) -> None:
+    """Such as those of the other split, whose numbers training keeps."""
+    some = world.train.select(world.train.user % 2 == 0)
+    asked: list[Tensor] = []
+
+    def rewards(users: Tensor, answers: Tensor, z: Tensor) -> Tensor:
+        asked.append(users)
+        return answers.float() * (1 + users.unsqueeze(1))
+
+    teacher = Teacher.build(world.items, torch.ones(len(world.items), dtype=torch.bool), rewards, compared=2)
+    pairs, made = pairs_of(shared_base, some, world.items, world.vectors), GatedLoRA(SITES, 4)
+    set_scales(made, pairs, normal(world.train.n_users, 4), teacher)
+    assert some.n_users == 6
+    assert torch.cat(asked).unique().tolist() == [0, 2, 4]
 
 
 # -- in a policy -------------------------------------------------------------------------------------------------------
@@ -194,9 +244,10 @@ def test_training_measures_its_own_z(shared_base: Base, world: Camps, tmp_path: 
     pairs, reward = pairs_of(shared_base, world.train, world.items, world.vectors), camp_reward()
     items = world.vectors[world.train.items].view(world.train.n_users, -1, 2, world.vectors.shape[1])
     known = reward.posterior(reward.infer(ChoiceBatch.pairs(items[:, :, 0], items[:, :, 1]))).mean
-    unit, power = reach(pairs.latents(torch.arange(len(pairs)), 0), known[world.train.user[pairs.choice]])
+    own = known[world.train.user[pairs.choice]]
+    unit = own.double().square().mean().sqrt().item()
     assert policy.modulator.unit.item() == pytest.approx(unit, rel=1e-4)
-    assert policy.modulator.power.item() == pytest.approx(power)
+    assert policy.modulator.power.item() == pytest.approx(reach(pairs.latents(torch.arange(len(pairs)), 0), own, unit))
     assert 0.01 < unit < 0.9, "hardly different from 1"
     users, inferred = torch.arange(world.train.n_users), inferred_rewards(reward, world.vectors)
     rewards = inferred(users, torch.arange(len(world.items)).expand(len(users), -1), known)[
@@ -215,7 +266,8 @@ def _agreed(rewards: Tensor, world: Camps) -> float:
         some = some - some.mean(1, keepdim=True)
         if some.shape[1] > 1:
             parts.append((float(some.mean(0).square().mean()), float((some - some.mean(0)).square().mean())))
-    return (sum(shared for shared, _ in parts) / sum(own for _, own in parts)) ** 0.5
+    users = len(rewards)
+    return (sum(shared for shared, _ in parts) / sum(own for _, own in parts) - 1 / (users - 1)) ** 0.5
 
 
 def test_of_very_many_pairs_some_from_everywhere_say_what_is_usual(

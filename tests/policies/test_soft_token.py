@@ -79,6 +79,6 @@ def test_a_base_that_begins_with_nothing_of_the_kind_is_refused(base: Base, rewa
         SteerablePolicy.new(base, reward, SOFT)
     assert "\n" not in str(caught.value)
     base.model.config.bos_token_id = begun + 5
-    with pytest.raises(ConfigError, match="prompts begin with its bos token; use 'gated_lora'") as caught:
+    with pytest.raises(ConfigError, match="needs plain prompts that begin with the base's bos token") as caught:
         SteerablePolicy.new(replace(base), reward, SOFT)
     assert "\n" not in str(caught.value)

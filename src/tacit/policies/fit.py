@@ -79,9 +79,11 @@ def fit_policy(
         raise ConfigError("a policy that is told z has no reward to learn from; give rewards, or teacher='choices'")
     if training.encoder_learning_rate and (told is not None or teaches):
         raise ConfigError("encoder_learning_rate needs z inferred from contexts; use teacher='choices', or set it to 0")
+    if training.encoder_learning_rate and not training.max_context:
+        raise ConfigError("encoder_learning_rate without max_context has no choices to read; set it to 0")
     tuned = TunedEncoder(reward) if training.encoder_learning_rate else None
-    inferred = inferred_rewards(reward, vectors)
-    taught = (rewards or (inferred, inferred)) if teaches else None
+    inferred = None if told is not None else inferred_rewards(reward, vectors)
+    taught = rewards or (inferred and (inferred, inferred)) if teaches else None
     folder.mkdir(parents=True, exist_ok=True)
     log = TrainingLog(folder, on_event)
     latent = None if told is None else told[0].shape[1]
@@ -94,7 +96,7 @@ def fit_policy(
     )  # fmt: skip
     evidence = choice_evidence(reward, train, vectors)
     known = user_latents(reward, train, evidence) if told is None else told[0]
-    asked = taught[0] if taught else inferred if told is None else None
+    asked = taught[0] if taught else inferred
     teacher = asked and Teacher.build(items, _occurring(train, len(items)), asked, compared=training.compared)
     pairs = PolicyPairs.build(
         train, evidence, rows, reference, reward, policy.dialogue, max_context=training.max_context, seed=training.seed,
@@ -102,9 +104,9 @@ def fit_policy(
         vectors=None if tuned is None else vectors,
     )  # fmt: skip
     set_scales(policy.modulator, pairs, known, teacher, told=told is not None)
-    run = _fingerprint(
-        policy, training, (train, validation), rows, (vectors, target_groups, *(told or ()), *_lesson(pairs))
-    )
+    nobody = torch.zeros(validation.n_users, known.shape[1])
+    lesson = (*_lesson(pairs), _values(validation, taught[1], told[1] if told else nobody)) if taught else ()
+    run = _fingerprint(policy, training, (train, validation), rows, (vectors, target_groups, *(told or ()), *lesson))
     with _randomness_kept():
         steered = SteeredPairs(policy, training, tuned)
         trainer = PolicyTrainer(
@@ -146,6 +148,12 @@ def _lesson(pairs: PolicyPairs) -> tuple[Tensor, ...]:
     return best_and_worst, gap.mul(100).round()
 
 
+def _values(validation: ChoiceIndex, taught: Rewards, z: Tensor) -> Tensor:
+    """What the teacher of validation says of some answers there, as coarsely; z Float[users latent]."""
+    users, items = validation.user[:256], validation.items[:256].clamp(min=0)
+    return taught(users, items, z[users]).mul(100).round()
+
+
 def _occurring(index: ChoiceIndex, items: int) -> Tensor:
     """Bool[items]: those that are an answer in some choice."""
     used = torch.zeros(items, dtype=torch.bool)
@@ -183,7 +191,7 @@ def _validation(
     """
     some = validation.user.unique()[: training.eval_users]
     index = validation.of_users(some)
-    most = min(int(index.counts.max()), _MOST) if taught is not None else 0
+    most = min(int(index.counts.max()), _MOST) if taught is not None and len(index.counts) else 0
     episodes = evaluation_episodes(
         index, max_k=max(*KS, most), max_targets=training.eval_pairs, target_groups=target_groups, seed=training.seed
     )
@@ -230,7 +238,9 @@ def _fingerprint(
 ) -> str:
     """Of everything that the trajectory, and what is best on it, depends on."""
     digest = hashlib.blake2b(digest_size=8)
-    said = [policy.base.fingerprint, policy.reward.fingerprint, policy.config.model_dump_json(), rows]
+    reward = policy.reward
+    said = [policy.base.fingerprint, reward.fingerprint, reward.half_life, policy.config.model_dump_json(), rows]
+    tensors = [*tensors, *(value.flatten() for value in reward.network.state_dict().values())]
     digest.update(json.dumps([*said, training.model_dump_json(exclude={"report_to"})]).encode())
     columns = [
         column

@@ -1,10 +1,13 @@
 """Training the encoder together with the policy: what z says of a user is then also what the policy needs to know."""
 
+from copy import deepcopy
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from tacit.episodes.batch import ChoiceBatch
+from tacit.errors import ConfigError
 from tacit.rewards.model import RewardModel
 
 __all__ = ["TunedEncoder"]
@@ -19,14 +22,17 @@ class TunedEncoder(nn.Module):
 
     def __init__(self, reward: RewardModel) -> None:
         super().__init__()
-        self._reward = reward
-        self.network = reward.network_class(reward.dim, reward.network.config)
-        self.network.load_state_dict(reward.network.state_dict())
-        # What training of the reward keeps fixed stays so here, and what has no part in z has no gradient.
-        wanted = {parameter for parameter in self.network.encoder.parameters() if parameter.requires_grad}
-        for parameter in self.network.parameters():
-            parameter.requires_grad_(parameter in wanted)
-        self.network.eval()
+        if reward.half_life is not None or not reward.network.encoder.latent:
+            raise ConfigError(
+                "encoder_learning_rate needs an encoder that reads choices, and none that lets them fade; set it to 0"
+            )
+        self._reward, self.network = reward, deepcopy(reward.network).eval()
+        with torch.device("meta"):  # what training of the reward keeps fixed stays so, and nothing else has a part in z
+            fresh = reward.network_class(reward.dim, reward.network.config).encoder
+        wanted = {name for name, parameter in fresh.named_parameters() if parameter.requires_grad}
+        self.network.requires_grad_(False)
+        for name, parameter in self.network.encoder.named_parameters():
+            parameter.requires_grad_(name in wanted)
 
     def train(self, mode: bool = True) -> "TunedEncoder":
         """Dropout stays off, as where z is fixed."""
@@ -38,7 +44,7 @@ class TunedEncoder(nn.Module):
         return self.network.posterior(choices).mean
 
     def model(self) -> RewardModel:
-        """The reward model at this moment."""
-        network = self._reward.network_class(self._reward.dim, self._reward.network.config)
-        network.load_state_dict({name: value.cpu() for name, value in self.network.state_dict().items()})
-        return replace(self._reward, network=network.eval().requires_grad_(False))
+        """The reward model at this moment; its temperature is still that of the one that it was."""
+        network = deepcopy(self.network).cpu().requires_grad_(False)
+        notes = {name: value for name, value in self._reward.notes.items() if not name.startswith("validation_")}
+        return replace(self._reward, network=network, notes=notes | {"trained_along_with_a_policy": True})

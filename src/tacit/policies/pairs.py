@@ -1,4 +1,4 @@
-"""The training data of a policy: pairs of tokenised responses, each with a context of the same user's other choices."""
+"""The training data of a policy: pairs of tokenised responses, each with a z of its user."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -119,21 +119,23 @@ class PolicyPairs(Dataset[tuple[int, int]]):
     def collate(self, drawn: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """A batch from (epoch, pair) numbers: rows preferred, rejected, preferred, ... and a z for each pair."""
         epoch, number = torch.tensor(drawn).unbind(1)
-        items, z = self.pairs[number], self.latents(number, epoch)
-        taught: dict[str, Tensor] = {}
+        items = self.pairs[number]
+        if self.vectors is not None:
+            read = self._contexts(number, epoch, self.vectors)
+        else:
+            read = {"z": self.latents(number, epoch)}
         if self.teacher is not None:
             draw = number + epoch * len(self) + mix(self.seed, 407) % (1 << 40)
-            items, taught["gap"] = self.teacher.pairs(self.index.user[self.choice[number]], items[:, 0], z, draw)
+            items, read["gap"] = self.teacher.pairs(self.index.user[self.choice[number]], items[:, 0], read["z"], draw)
         tokens = self.dialogue.batch([self._row(item) for item in items.flatten().tolist()])
         return {
             "ids": tokens.ids,
             "mask": tokens.mask,
             "response": tokens.response,
-            **({"z": z} if self.vectors is None else self._contexts(number, epoch, self.vectors)),
             "reference": self.reference[items],
             "weight": self.weight[number],
             "tie": self.tie[number],
-            **taught,
+            **read,
         }
 
     def latents(self, number: Tensor, epoch: Tensor | int) -> Tensor:
@@ -176,13 +178,17 @@ def context_latents(reward: RewardModel, index: ChoiceIndex, evidence: Tensor, c
 
 def user_latents(reward: RewardModel, index: ChoiceIndex, evidence: Tensor) -> Tensor:
     """Posterior means Float32[users latent] of an index's users from all their choices."""
-    parts, order = [], index.counts.argsort()  # users of like counts together, for little padding
-    size = max(1, _AT_ONCE // max(1, int(index.counts.max())))
-    for users in order.split(size):
-        place = torch.arange(int(index.counts[users].max()))
-        rows = torch.where(place < index.counts[users].unsqueeze(1), index.offsets[users].unsqueeze(1) + place, -1)
+    order = index.counts.argsort(descending=True)  # users of like counts together, for little padding
+    counts, offsets = index.counts[order], index.offsets[order]
+    parts, done = [], 0
+    while done < len(order):
+        most = int(counts[done])
+        some = slice(done, done + max(1, _AT_ONCE // max(1, most)))
+        place = torch.arange(most)
+        rows = torch.where(place < counts[some].unsqueeze(1), offsets[some].unsqueeze(1) + place, -1)
         parts.append(context_latents(reward, index, evidence, rows))
-    return torch.cat(parts)[order.argsort()]
+        done = some.stop
+    return torch.cat(parts)[order.argsort()] if parts else torch.zeros(0, reward.network.encoder.latent)
 
 
 class PairBatches(Sampler[list[tuple[int, int]]]):

@@ -16,7 +16,7 @@ from tacit.policies.config import PolicyConfig
 from tacit.policies.dialogue import Dialogue
 from tacit.policies.generation import Sampling, generate, stream
 from tacit.policies.log_probs import response_log_probs
-from tacit.policies.modulators import Modulator, SoftToken, build_modulator
+from tacit.policies.modulators import Modulator, build_modulator
 from tacit.policies.steering import Steering
 from tacit.policies.storage import load_policy, save_policy
 from tacit.rewards.model import RewardModel
@@ -48,8 +48,7 @@ class SteerablePolicy:
     def __post_init__(self) -> None:
         dialogue = Dialogue(self.base, template=self.config.template, max_length=self.config.max_length)
         object.__setattr__(self, "dialogue", dialogue)
-        if isinstance(self.modulator, SoftToken):
-            self.modulator.check(dialogue.prompt("?"))
+        self.modulator.check(dialogue.prompt("?"), chat=dialogue.chat)
         self.modulator.to(self.base.device)
         object.__setattr__(self, "steering", Steering(self.base.model, self.modulator))
 

@@ -3,9 +3,12 @@
 All is measured once, before training, and kept with the modulator's weights.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
+from tacit.errors import ConfigError
 from tacit.policies.modulators import Modulator
 from tacit.policies.pairs import PolicyPairs
 from tacit.policies.teacher import Teacher
@@ -24,44 +27,19 @@ def set_scales(
 
     Args:
         known: Float[users latent], z of every user of `pairs` from all their choices, or (`told`) whatever it is.
-        teacher: what rewards say of its answers; None where nobody knows, and everybody is then as much as one unit.
+        teacher: what rewards say of its answers; None where nobody knows, and everybody then stays as much as one unit.
+
+    Raises:
+        ConfigError: rewards that are not finite.
     """
     some = torch.arange(0, len(pairs), -(-len(pairs) // _SOME))
     users = pairs.index.user[pairs.choice[some]]
-    unit, power = (usual(known[users]), 1.0) if told else reach(pairs.inferred(some, 0), known[users])
+    unit = usual(known[users])
     modulator.unit.fill_(unit)
-    modulator.power.fill_(power)
-    modulator.everybody.fill_(1.0 if teacher is None else shared_share(teacher, known))
-
-
-def reach(drawn: Tensor, known: Tensor) -> tuple[float, float]:
-    """The unit u and the power p with which z, divided by u and by its length to the power 1 - p, becomes `known`.
-
-    A posterior mean from few choices is short. Under a Gaussian prior it would be as short as is right: what z can be
-    expected to be when more is known. People whose tastes are all about equally strong are not Gaussian, their z comes
-    out too short, the more so the fewer the choices, and their policies too timid. So the least-squares fit
-
-        known ~ a |drawn|^(p - 1) drawn,    p in [0.5, 1]
-
-    is taken; entries of `known` are then about 1 long. Where nothing is drawn, p = 1.
-
-    Shapes: drawn Float[rows latent], from some choices; known Float[rows latent], from all choices of the same users.
-    """
-    drawn, known = drawn.double(), known.double()
-    length = drawn.norm(dim=1, keepdim=True)
-    there = length.squeeze(1) > 0
-    if not there.any():
-        return usual(known), 1.0
-    drawn, known, length = drawn[there], known[there], length[there]
-    tried = length ** (_POWERS - 1)  # rows powers
-    along, own = (drawn * known).sum(1, keepdim=True), length.square()
-    factor = (along * tried).sum(0) / (own * tried.square()).sum(0)
-    explained = factor * (along * tried).sum(0)
-    best = int(explained.argmax())
-    power, grown = float(_POWERS[best]), float(factor[best])
-    if grown <= 0:  # what is drawn says nothing of what is known
-        return usual(known), 1.0
-    return (usual(known) / grown * drawn.shape[1] ** ((1 - power) / 2)) ** (1 / power), power
+    modulator.power.fill_(1.0 if told else reach(pairs.inferred(some, 0), known[users], unit))
+    there = (pairs.index.counts > 0).nonzero().squeeze(1)
+    if teacher is not None and known[there].any():
+        modulator.everybody.fill_(shared_share(teacher, there, known))
 
 
 def usual(z: Tensor) -> float:
@@ -69,12 +47,42 @@ def usual(z: Tensor) -> float:
     return (float(z.double().square().mean().sqrt()) if z.numel() else 0.0) or 1.0
 
 
-def shared_share(teacher: Teacher, known: Tensor) -> float:
-    """How far answers to a prompt differ in what users agree on, as a share of how far each user differs from that.
+def reach(drawn: Tensor, known: Tensor, unit: float) -> float:
+    """The power p in [0.5, 1] with which z from some choices best becomes z from all choices of the same users.
 
-    At most 1. Standard deviations of rewards, over some prompts' answers and some users.
+    A posterior mean from few choices is short. Under a Gaussian prior it would be as short as is right: what z can be
+    expected to be when more is known. People whose tastes are all about equally strong are not Gaussian, their z comes
+    out too short, the more so the fewer the choices, and their policies too timid. So the power of least squares in
+
+        known ~ (|drawn| / c)^(p - 1) drawn,    c = unit times the square root of z's size,
+
+    is taken. It leaves a z of the usual length as long as it is, and makes shorter ones longer.
+
+    Shapes: drawn Float[rows latent], from some choices; known Float[rows latent], from all choices of the same users.
     """
-    users = torch.arange(0, len(known), -(-len(known) // _USERS))
+    drawn, known = drawn.double(), known.double()
+    length = drawn.norm(dim=1, keepdim=True) / (unit * drawn.shape[1] ** 0.5)
+    there = length.squeeze(1) > 0
+    if not there.any():
+        return 1.0
+    tried = length[there] ** (_POWERS - 1)  # rows powers
+    along, own = (drawn * known)[there].sum(1, keepdim=True), drawn[there].square().sum(1, keepdim=True)
+    distance = (tried.square() * own - 2 * tried * along).sum(0)
+    return float(_POWERS[int(distance.argmin())])
+
+
+def shared_share(teacher: Teacher, users: Tensor, known: Tensor) -> float:
+    """How far answers to a prompt differ in what `users` agree on, as a share of how far each differs from that.
+
+    At most 1. Standard deviations of rewards, over some prompts' answers and some users; what some users agree on by
+    chance is taken off.
+
+    Shapes: users Int64[chosen]; known Float[users latent].
+
+    Raises:
+        ConfigError: rewards that are not finite.
+    """
+    users = users[:: -(-len(users) // _USERS)]
     prompts = torch.arange(0, len(teacher.answers), -(-len(teacher.answers) // _PROMPTS))
     shared, own = 0.0, 0.0
     for answers in teacher.answers[prompts]:
@@ -84,4 +92,7 @@ def shared_share(teacher: Teacher, known: Tensor) -> float:
             rewards = rewards - rewards.mean(1, keepdim=True)
             shared += float(rewards.mean(0).square().mean())
             own += float((rewards - rewards.mean(0)).square().mean())
+    if not math.isfinite(shared + own):
+        raise ConfigError("the rewards of the known answers are not finite, so nothing can be learnt from them")
+    shared = max(0.0, shared - own / max(1, len(users) - 1))
     return 1.0 if shared >= own else (shared / own) ** 0.5

@@ -111,15 +111,16 @@ class Steering:
 
         Divided in one go: sites that each took their own part would each give a gradient as large as the whole.
         """
-        if self._now.by_site is None or len(self._now.by_site[0]) != rows:
+        kind = rows, torch.is_grad_enabled()  # what is divided without gradients never gets any
+        if self._now.by_site is None or self._now.by_site[0] != kind:
             signals = self._now.signals
             if rows % signals.shape[1]:
                 raise ConfigError(
                     f"{rows} rows for {signals.shape[1]} users; expected a z for every row, or equally many rows a user"
                 )
             repeated = signals if rows == signals.shape[1] else signals.repeat_interleave(rows // signals.shape[1], 1)
-            self._now.by_site = repeated.unbind(0)
-        return self._now.by_site
+            self._now.by_site = kind, repeated.unbind(0)
+        return self._now.by_site[1]
 
     def _remember(self, model: Any, args: tuple[Any, ...]) -> None:
         """Before the model runs: each block's checkpoint, if it has one, is given contexts that remember the signal."""

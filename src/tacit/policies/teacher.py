@@ -1,4 +1,4 @@
-"""A reward as teacher: which two answers to a prompt a user would find best and worst, and how far apart."""
+"""A reward as teacher: which of some answers to a prompt a user would find best and worst, and how far apart."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ _MOST = 64  # answers to one prompt that are looked at: the best of more is hard
 
 @dataclass(frozen=True)
 class Teacher:
-    """Pairs for distillation: the best and the worst known answer to a prompt under a personal reward.
+    """Pairs for distillation: the best and the worst of some known answers to a prompt under a personal reward.
 
     A single choice says which of two answers somebody took, once, with all the noise of taking it. The reward that was
-    inferred from many such choices says how far apart any answers are, so the widest pair is taught instead, as
-    West-of-N does (Pace et al., 2024, arXiv 2401.12086), and how wide it is, as reward distillation does (Fisch et al.,
-    2024, arXiv 2405.19316). Neither looks at the choice that the prompt comes from.
+    inferred from many such choices says how far apart any answers are, so a wide pair is taught instead, as West-of-N
+    does (Pace et al., 2024, arXiv 2401.12086), and how wide it is, as reward distillation does (Fisch et al., 2024,
+    arXiv 2405.19316).
 
-    Of all answers only a few, drawn at random for every pair, are compared. The best and the worst of all would be the
-    same two texts for everybody of one taste, and a policy learns those by heart instead of the taste.
+    The answers compared are drawn at random for every pair. The best and the worst of all would be the same two texts
+    for everybody of one taste, and a policy learns those by heart instead of the taste.
 
     Attributes:
         compared: answers compared for one pair.

@@ -14,7 +14,7 @@ class PolicyTrainingConfig(BaseModel):
     """Objective and optimisation of NP-DPO; where TRL's `DPOConfig` has the same setting, it has the same name.
 
     Attributes:
-        teacher: `choices` learns from each choice itself (NP-DPO); `reward` from the reward that the other choices
+        teacher: `choices` learns from each choice itself (NP-DPO); `reward` from the reward that a user's choices
             imply: of some known answers to the prompt the best and the worst for that user, and by how much. That is
             far less noisy, and as right as the reward model is. Z is then what all choices of a user say.
         compared: answers that a teacher compares for one pair, drawn at random from all to the prompt.
@@ -28,7 +28,8 @@ class PolicyTrainingConfig(BaseModel):
         max_steps: optimiser steps at most.
         per_device_train_batch_size: pairs in one forward of one process.
         encoder_learning_rate: above 0, the reward model's encoder is trained along, at this rate (`policies.joint`).
-        max_context: K, the most context choices; k is uniform on {0..K} for every pair.
+        max_context: K, the most context choices; k is uniform on {0..K}. With teacher `choices` every pair has such a
+            context; with `reward` they only tell how z grows with k.
         eval_steps: steps between validations (also: checkpoints and lines in metrics.jsonl).
         patience: validations without a better loss before training stops; 0 never stops early.
         eval_users, eval_pairs: validation users at most, and pairs of each.

@@ -159,6 +159,26 @@ class ModulatorConformance:
         with steering.steer(self._z()):
             assert apart(logits_of(model), expected) > 1e-6, "the unit changes nothing"
 
+    def test_where_users_agree_on_nothing_a_stranger_gets_the_reference(self) -> None:
+        """And somebody who is known does not."""
+        model, modulator, steering = self._moved()
+        expected = logits_of(model)
+        modulator.everybody.zero_()
+        with steering.steer(0 * self._z()):
+            assert torch.equal(logits_of(model), expected), "everybody gets something that nobody asked for"
+        with steering.steer(self._z()):
+            assert apart(logits_of(model), expected) > 1e-3
+
+    def test_gradients_come_after_a_look_without_any(self) -> None:
+        """Within one request."""
+        model, modulator, steering = self._moved()
+        with steering.steer(self._z()):
+            expected = every_gradient(modulator, loss_of(model))
+        modulator.zero_grad()
+        with steering.steer(self._z()):
+            logits_of(model, some_ids(4))
+            assert every_gradient(modulator, loss_of(model)) == expected
+
     def test_several_rows_of_one_user_come_in_runs(self) -> None:
         """As `generate` lays out beams and samples; changing numbers of rows within one `steer` do not matter."""
         model, _, steering = self._moved()

@@ -11,10 +11,11 @@ __all__ = ["FiLM"]
 
 
 class FiLM(Modulator):
-    """gamma(z) = 1 + C z + c and delta(z) = D z + d, per block and dimension, all zero before training.
+    """gamma(z) = 1 + C z + e c and delta(z) = D z + e d, per block and dimension, all zero before training.
 
-    The constants c and d are what everybody gets, strangers too. Nothing folds this into an ordinary adapter: no
-    module of a transformer scales the residual stream. Source: Perez et al., 2018 (arXiv 1709.07871), eq. 2.
+    The constants c and d are what everybody gets, strangers too, weighed by e = `everybody`. Nothing folds this into an
+    ordinary adapter: no module of a transformer scales the residual stream. Source: Perez et al., 2018 (arXiv
+    1709.07871), eq. 2.
     """
 
     def __init__(self, sites: Sequence[Site], latent: int, *, generator: torch.Generator | None = None) -> None:
@@ -25,7 +26,9 @@ class FiLM(Modulator):
 
     def respond(self, z: Tensor) -> Tensor:
         """[gamma - 1, delta]: Float[sites rows 2*outputs]."""
-        return torch.einsum("swl,nl->snw", self.weight, z.to(self.weight.dtype)) + self.bias.unsqueeze(1)
+        return torch.einsum("swl,nl->snw", self.weight, z.to(self.weight.dtype)) + self.everybody * self.bias.unsqueeze(
+            1
+        )
 
     def change(self, site: int, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
         """H * gamma + delta."""

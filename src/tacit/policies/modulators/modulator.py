@@ -36,7 +36,7 @@ class Modulator(nn.Module, ABC):
             little a reward model's latents spread.
         power: what remains of differences in length: a z of 2 units is taken for one of 2^power. Short ones, from few
             choices, are made longer where training shows that they come out too short (see `policies.scales`).
-        everybody: how much what everybody gets weighs, beside a usual z; what z is added to.
+        everybody: how much what everybody gets weighs beside a usual z; at 0, a stranger gets the reference.
 
     The three are scalars that training sets before its first step, saved with the weights.
     """
@@ -56,6 +56,9 @@ class Modulator(nn.Module, ABC):
         z = z / self.unit
         length = (z.norm(dim=-1, keepdim=True) / self.latent**0.5).clamp(min=_SHORT)
         return self.respond(z * length ** (self.power - 1))
+
+    def check(self, prompt: Sequence[int], *, chat: bool) -> None:
+        """Raise ConfigError if prompts such as this, of a chat template or not, leave it nothing to act on."""
 
     @abstractmethod
     def respond(self, z: Tensor) -> Tensor:

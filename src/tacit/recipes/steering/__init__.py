@@ -5,12 +5,13 @@ from tacit.recipes.steering.candidates import ROOM, Pool, best_of_pool, draw_poo
 from tacit.recipes.steering.continuum import continuum, opposed
 from tacit.recipes.steering.judging import Outcome, directions, generated, judged
 from tacit.recipes.steering.observer import bayes_observer
-from tacit.recipes.steering.setting import Setting
+from tacit.recipes.steering.setting import NAT, Setting
 from tacit.recipes.steering.world import KS, SteeringWorld
 
 __all__ = [
     "ARMS",
     "KS",
+    "NAT",
     "ROOM",
     "Arm",
     "Outcome",
