@@ -52,7 +52,7 @@ def test_the_verb_tells_the_whole_story(tmp_path, capfd):
     }  # fmt: skip
     policy = results["policy"]
     assert [person["user_id"] for person in policy["people"]] == [person["user_id"] for person in results["people"]]
-    assert len({person["answer"] for person in policy["people"]} | {policy["base"]}) >= 2
+    assert len({person["answer"] for person in policy["people"]}) >= 2
     for answer in (policy["base"], policy["stranger"], *(person["answer"] for person in policy["people"])):
         assert answer.split()[0] in told
     assert [point["mix"] for point in policy["continuum"]] == [number / 10 for number in range(11)]
