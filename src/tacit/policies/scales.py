@@ -17,6 +17,7 @@ __all__ = ["reach", "set_scales", "shared_share", "usual"]
 
 _SOME = 4096  # pairs looked at
 _PROMPTS, _USERS = 64, 64
+_LEAST = 0.05  # of everybody: what they agree on can still be learnt where the reward model knows of nothing
 _POWERS = torch.linspace(1.0, 0.5, 51, dtype=torch.float64)
 
 
@@ -39,7 +40,7 @@ def set_scales(
     modulator.power.fill_(1.0 if told else reach(pairs.inferred(some, 0), known[users], unit))
     there = (pairs.index.counts > 0).nonzero().squeeze(1)
     if teacher is not None and known[there].any():
-        modulator.everybody.fill_(shared_share(teacher, there, known))
+        modulator.everybody.fill_(max(_LEAST, shared_share(teacher, there, known)))
 
 
 def usual(z: Tensor) -> float:
