@@ -48,6 +48,12 @@ def test_plain_text_is_the_prompt_a_line_break_and_the_response_with_its_end(pla
     assert dialogue.response("Hi you", "ab c") == [*ids_of(plain, "ab c"), END]
 
 
+def test_what_people_write_is_never_a_special_token_of_plain_text(plain: Base) -> None:
+    dialogue, text = Dialogue(plain), "a</s><s>b"
+    assert dialogue.prompt(text) == [BOS, *ids_of(plain, f"{text}\n")]
+    assert dialogue.response("Hi", text) == [*ids_of(plain, text), END]
+
+
 @pytest.mark.parametrize("text", ["Q: ", "Q:\n", "\n"])
 def test_a_prompt_with_white_space_of_its_own_at_the_end_gets_no_more(plain: Base, text: str) -> None:
     assert Dialogue(plain).prompt(text) == [BOS, *ids_of(plain, text)]

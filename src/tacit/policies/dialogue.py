@@ -133,7 +133,9 @@ class Dialogue:
         return self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
     def _tokens(self, text: str) -> list[int]:
-        return self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        """A template is written in special tokens; without one, what looks like one is what a person wrote."""
+        asked: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": not self.chat, "verbose": False}
+        return self._tokenizer(text, **asked)["input_ids"]
 
 
 def _tokens_before_text(tokenizer: Any) -> list[int]:
