@@ -149,7 +149,7 @@ def test_the_sft_anchor_is_beta_times_the_preferred_responses_nll(
 
 @torch.no_grad()
 def divergences(policy: SteerablePolicy, pairs: PolicyPairs, batch: Batch) -> Tensor:
-    """Mean over a pair's responses of KL(base || policy) per response token, one row at a time: Float[pairs]."""
+    """Mean over a pair's responses of KL(policy || base) per response token, one row at a time: Float[pairs]."""
     found = []
     for (_, number), z in zip(DRAWN, batch["z"], strict=True):
         each = []
@@ -160,7 +160,7 @@ def divergences(policy: SteerablePolicy, pairs: PolicyPairs, batch: Batch) -> Te
                     logits = model(input_ids=torch.tensor([ids])).logits[0, -response - 1 : -1]
                 says.append(logits.double().log_softmax(-1))
             plain, steered = says
-            each.append((plain.exp() * (plain - steered)).sum(-1).mean())
+            each.append((steered.exp() * (steered - plain)).sum(-1).mean())
         found.append(torch.stack(each).mean())
     return torch.stack(found).float()
 

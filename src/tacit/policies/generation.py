@@ -47,8 +47,10 @@ class Sampling(BaseModel):
 
         draws: list[Any] = []
         if self.drawn:
-            draw = _Draw(self.seed, dialogue.base.device)
-            draws = [TemperatureLogitsWarper(self.temperature), TopPLogitsWarper(self.top_p), draw]
+            draws.append(TemperatureLogitsWarper(self.temperature))
+            if self.top_p < 1:  # it sorts the whole vocabulary for every token
+                draws.append(TopPLogitsWarper(self.top_p))
+            draws.append(_Draw(self.seed, dialogue.base.device))
         return {
             "do_sample": False,
             "logits_processor": LogitsProcessorList(draws),

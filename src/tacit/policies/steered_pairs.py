@@ -88,7 +88,7 @@ class SteeredPairs(nn.Module):
         return {"loss": (loss * weight).mean(), "margin": margin.detach()}
 
     def _log_probs(self, tokens: Tokens, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Of each pair's responses, Float[pairs 2], and with an anchor KL(base || policy) per token, likewise.
+        """Of each pair's responses, Float[pairs 2], and with an anchor KL(policy || base) per token, likewise.
 
         The two responses of a pair may differ much in length. Rows are independent until their margin is taken, so
         they run in groups of like length, each padded to its own longest.
@@ -109,10 +109,10 @@ class SteeredPairs(nn.Module):
         return log_prob, torch.cat(known)[order].view(-1, 2) if known else None
 
     def _apart(self, logits: Tensor, wanted: Tensor, tokens: Tokens) -> Tensor:
-        """KL(base || policy) in nats per response token: Float[rows]."""
+        """KL(policy || base) in nats per response token: Float[rows]; dear where the base would write no such thing."""
         with torch.no_grad(), self.policy.steered(None):
             plain, _ = response_logits(self.base, tokens)
-        each = functional.kl_div(logits.log_softmax(-1), plain.log_softmax(-1), reduction="none", log_target=True)
+        each = functional.kl_div(plain.log_softmax(-1), logits.log_softmax(-1), reduction="none", log_target=True)
         return each.sum(-1).masked_fill(wanted == NOTHING, 0).sum(1) / tokens.response
 
 
