@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from policy_problems import fit, short, weights
+from policy_problems import camp_reward, fit, short, weights
+from torch.nn.utils import parameters_to_vector
 from torch.testing import assert_close
 
 from tacit.policies import Base
@@ -16,25 +17,29 @@ from tacit.policies import Base
 PROGRAM = """
 import os, sys
 from pathlib import Path
-tests, folder, base = sys.argv[1:]
+tests, folder, base, rate = sys.argv[1:]
 sys.path[:0] = [tests, str(Path(tests).parent)]
 import torch
 from policy_problems import fit, short, weights
+from torch.nn.utils import parameters_to_vector
 from tacit.policies import load_base
 
 heard = []
-policy = fit(load_base(base), Path(folder), training=short(per_device_train_batch_size=2), on_event=heard.append)
+training = short(per_device_train_batch_size=2, encoder_learning_rate=float(rate))
+policy = fit(load_base(base), Path(folder), training=training, on_event=heard.append)
 assert torch.distributed.get_world_size() == 2
 rank = torch.distributed.get_rank()
-torch.save({"weights": weights(policy), "notes": policy.notes["best_step"]}, f"{folder}-{rank}.pt")
+encoder = parameters_to_vector(policy.reward.network.parameters()).detach()
+torch.save({"weights": weights(policy), "encoder": encoder}, f"{folder}-{rank}.pt")
 Path(f"{folder}-{rank}.txt").write_text(str(sum(e["event"] in ("log", "validation") for e in heard)))
 torch.distributed.destroy_process_group()
 """
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(base: Base, base_folder: Path, tmp_path: Path) -> None:
-    one = fit(base, tmp_path / "one", training=short(per_device_train_batch_size=4))
+@pytest.mark.parametrize("rate", [0.0, 1e-2], ids=["encoder frozen", "encoder trained along"])
+def test_two_processes_train_as_one(base: Base, base_folder: Path, tmp_path: Path, rate: float) -> None:
+    one = fit(base, tmp_path / "one", training=short(per_device_train_batch_size=4, encoder_learning_rate=rate))
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     with socket.socket() as free:
@@ -43,12 +48,18 @@ def test_two_processes_train_as_one(base: Base, base_folder: Path, tmp_path: Pat
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
     here = str(Path(__file__).parent)
     ran = subprocess.run(
-        [*launch, str(program), here, str(tmp_path / "two"), str(base_folder)], capture_output=True, text=True
+        [*launch, str(program), here, str(tmp_path / "two"), str(base_folder), str(rate)],
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     found = [torch.load(tmp_path / f"two-{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert torch.equal(found[0]["weights"], found[1]["weights"])
     assert_close(found[0]["weights"], weights(one), rtol=0, atol=1e-5)
+    assert torch.equal(found[0]["encoder"], found[1]["encoder"])
+    encoder = parameters_to_vector(one.reward.network.parameters()).detach()
+    assert_close(found[0]["encoder"], encoder, rtol=0, atol=1e-5)
+    assert torch.equal(encoder, parameters_to_vector(camp_reward().network.parameters()).detach()) == (rate == 0)
 
     ours, theirs = (
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
