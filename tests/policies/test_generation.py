@@ -1,7 +1,9 @@
 """Answers: each row its own user's, fixed by the seed, and nothing global touched."""
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
@@ -188,6 +190,25 @@ def test_a_stream_is_the_generated_answer_in_pieces(policy: SteerablePolicy, sam
 def test_a_stream_comes_while_it_is_written(policy: SteerablePolicy) -> None:
     pieces = Counter(len(list(policy.stream(PROMPTS[0], Z[:1], Sampling(max_new_tokens=60, seed=s)))) for s in range(4))
     assert max(pieces) > 1
+
+
+def test_whoever_stops_reading_a_stream_stops_its_writing(policy: SteerablePolicy) -> None:
+    written: list[float] = []
+    policy.base.model.register_forward_hook(lambda *_: written.append(time.sleep(0.02) or 0))
+
+    def tokens(seed: int, *, pieces: int | None) -> int:
+        """Written of an answer of which so many pieces are read (None: all)."""
+        written.clear()
+        reading = policy.stream(PROMPTS[0], Z[:1], Sampling(max_new_tokens=60, seed=seed))
+        assert list(islice(reading, pieces))
+        reading.close()
+        return len(written)
+
+    whole = [tokens(seed, pieces=None) for seed in range(4)]
+    begun = [tokens(seed, pieces=1) for seed in range(4)]
+    assert sum(begun) < sum(whole)
+    time.sleep(0.1)
+    assert len(written) == begun[-1]
 
 
 def test_the_writers_error_is_raised_where_the_stream_is_read(

@@ -86,18 +86,26 @@ def generate(model: Any, dialogue: Dialogue, prompts: Sequence[str], sampling: S
 def stream(
     steered: Callable[[], AbstractContextManager[Any]], dialogue: Dialogue, prompt: str, sampling: Sampling
 ) -> Iterator[str]:
-    """One answer in pieces; `steered` gives the model within a block, in the thread that writes."""
-    from transformers import TextIteratorStreamer
+    """One answer in pieces; `steered` gives the model within a block, in the thread that writes.
+
+    Whoever stops reading stops the writing, at the next token.
+    """
+    from transformers import StoppingCriteriaList, TextIteratorStreamer
 
     tokens = _asked(dialogue, [prompt], sampling)
     streamer = TextIteratorStreamer(dialogue.base.tokenizer, skip_prompt=True, skip_special_tokens=True)
     keywords = sampling.model_copy(update={"samples": 1, "beams": 1}).keywords(dialogue)
-    failure: list[BaseException] = []
+    left, failure = threading.Event(), list[BaseException]()
+
+    def stop(input_ids: Tensor, scores: Tensor) -> Tensor:
+        return torch.full((len(input_ids),), left.is_set(), device=input_ids.device)
 
     def write() -> None:
         try:
             with steered() as model, torch.inference_mode():
-                model.generate(input_ids=tokens.ids, attention_mask=tokens.mask, streamer=streamer, **keywords)
+                stops: Any = StoppingCriteriaList([stop])
+                rows = {"input_ids": tokens.ids, "attention_mask": tokens.mask}
+                model.generate(**rows, streamer=streamer, stopping_criteria=stops, **keywords)
         except BaseException as error:  # raised again where the pieces are read
             failure.append(error)
             streamer.end()
@@ -105,8 +113,11 @@ def stream(
     def pieces() -> Iterator[str]:
         thread = threading.Thread(target=write, daemon=True)
         thread.start()
-        yield from (piece for piece in streamer if piece)
-        thread.join()
+        try:
+            yield from (piece for piece in streamer if piece)
+        finally:
+            left.set()
+            thread.join()
         if failure:
             raise failure[0]
 
