@@ -308,6 +308,7 @@ def test_train_policy_refuses(case: Case, run: Run, desk: Path, story: Path) -> 
     ("a profile that is not to steer", f"{GENERATE} --unsteered --profile short.json",
      ("--unsteered takes no profile", "leave one of them out")),
     ("--top-p 0", f"{GENERATE} --top-p 0", ("--top-p 0", "outside (0, 1]")),
+    ("--within-base", f"{GENERATE} --within-base", ("--within-base", "--top-p below 1")),
     ("temperature nan", f"{GENERATE} --temperature nan", ("temperature",)),
     ("samples that cannot differ", f"{GENERATE} --temperature 0 -n 2", ("2 answers", "would not differ", "raise")),
     ("no prompt", "generate {base}/policy", ("--prompt",)),

@@ -147,7 +147,7 @@ def test_draws_have_the_probabilities_that_were_asked_for(base: Base, temperatur
     expected = (logits / temperature).softmax(0)
     needed = expected.cumsum(0) - expected < top_p  # the smallest set of at least this much; logits are sorted
     expected = expected * needed / (expected * needed).sum()
-    asked = sampling.keywords(Dialogue(base))
+    asked = sampling.keywords(Dialogue(base), torch.ones(20_000, 1, dtype=torch.int64))
     assert not asked["do_sample"]
     scores = asked["logits_processor"](torch.zeros(20_000, 1, dtype=torch.int64), logits.repeat(20_000, 1))
     found = scores.argmax(1).bincount(minlength=6) / 20_000
@@ -168,7 +168,8 @@ def test_more_answers_than_can_differ_are_refused(policy: SteerablePolicy, sampl
 @pytest.mark.parametrize(
     "wrong",
     [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"beams": 0}, {"samples": 0}, {"max_new_tokens": 0},
-     {"seed": -1}, {"temperature": float("nan")}, {"top_k": 5}],
+     {"seed": -1}, {"temperature": float("nan")}, {"top_k": 5}, {"within_base": True},
+     {"within_base": True, "top_p": 0.9, "temperature": 0}, {"within_base": True, "top_p": 0.9, "beams": 2}],
     ids=str,
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:

@@ -36,6 +36,10 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="The longest answer.")] = 128,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 = always the likeliest token.")] = 0.7,
     top_p: Annotated[float, typer.Option("--top-p", help="Draw from the likeliest tokens of this probability.")] = 1.0,
+    within_base: Annotated[
+        bool,
+        typer.Option("--within-base", help="With --top-p: only tokens that the base could draw too; half as fast."),
+    ] = False,
     base: Annotated[
         str | None, typer.Option("--base", metavar="MODEL", help="The base, where it is not under its old name.")
     ] = None,
@@ -51,9 +55,14 @@ def generate(
         raise ConfigError("--unsteered takes no profile; leave one of them out")
     if not 0 < top_p <= 1:
         raise ConfigError(f"--top-p {top_p} is outside (0, 1]")
+    if within_base and (top_p == 1 or temperature == 0):
+        raise ConfigError("--within-base limits what is drawn; give --top-p below 1, and a temperature above 0")
     if out is not None:
         prepare_file(out, own="answers")
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, samples=samples, seed=seed)
+    sampling = Sampling(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, within_base=within_base,
+        samples=samples, seed=seed,
+    )  # fmt: skip
     loaded = SteerablePolicy.load(policy, base=base, device=device, dtype=dtype)
     user: User | None = None
     if not unsteered:

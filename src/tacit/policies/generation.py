@@ -6,11 +6,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from tacit.errors import ChoiceError
 from tacit.policies.dialogue import Dialogue, Tokens
+from tacit.policies.within_base import WithinBase
 
 __all__ = ["Sampling", "generate", "stream"]
 
@@ -22,6 +23,9 @@ class Sampling(BaseModel):
         max_new_tokens: the longest answer.
         temperature: 0 = always the most likely token.
         top_p: the smallest set of tokens of this probability is drawn from.
+        within_base: draw only tokens that the unsteered base could draw too, at this temperature and top_p. What
+            somebody wants then changes which of its sentences the base writes, and not how (as contrastive decoding
+            keeps to plausible tokens, Li et al., 2023, arXiv 2210.15097). Costs a forward of the base for every token.
         beams: beam search over so many, with temperature 0; 1 = none.
         samples: answers to each prompt.
         seed: fixes the draws.
@@ -32,6 +36,7 @@ class Sampling(BaseModel):
     max_new_tokens: int = Field(default=128, ge=1)
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    within_base: bool = False
     beams: int = Field(default=1, ge=1)
     samples: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -41,8 +46,17 @@ class Sampling(BaseModel):
         """Whether chance plays a part."""
         return self.temperature > 0 and self.beams == 1
 
-    def keywords(self, dialogue: Dialogue) -> dict[str, Any]:
-        """The same in the words of `model.generate`, but for its own sampling, which touches global random state."""
+    @model_validator(mode="after")
+    def _fits(self) -> "Sampling":
+        if self.within_base and not (self.drawn and self.top_p < 1):
+            raise ValueError("within_base limits draws: it needs a temperature above 0, top_p below 1 and no beams")
+        return self
+
+    def keywords(self, dialogue: Dialogue, mask: Tensor) -> dict[str, Any]:
+        """The same in the words of `model.generate`, but for its own sampling, which touches global random state.
+
+        `mask`, Int64[rows tokens], is 0 where prompts are padded.
+        """
         from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
         draws: list[Any] = []
@@ -50,6 +64,9 @@ class Sampling(BaseModel):
             draws.append(TemperatureLogitsWarper(self.temperature))
             if self.top_p < 1:  # it sorts the whole vocabulary for every token
                 draws.append(TopPLogitsWarper(self.top_p))
+            if self.within_base:
+                warp: Any = LogitsProcessorList(draws)
+                draws.append(WithinBase(dialogue.base.model, mask, warp))
             draws.append(_Draw(self.seed, dialogue.base.device))
         return {
             "do_sample": False,
@@ -59,6 +76,7 @@ class Sampling(BaseModel):
             "max_new_tokens": self.max_new_tokens,
             "eos_token_id": dialogue.base.tokenizer.eos_token_id,
             "pad_token_id": dialogue.base.pad,
+            "attention_mask": mask,
             "use_cache": True,
         }
 
@@ -78,7 +96,7 @@ def generate(model: Any, dialogue: Dialogue, prompts: Sequence[str], sampling: S
     each = sampling.samples if sampling.drawn else 1  # rows of one prompt; beams lay out theirs themselves
     ids, mask = tokens.ids.repeat_interleave(each, 0), tokens.mask.repeat_interleave(each, 0)
     with torch.inference_mode():
-        rows = model.generate(input_ids=ids, attention_mask=mask, **sampling.keywords(dialogue))
+        rows = model.generate(input_ids=ids, **sampling.keywords(dialogue, mask))
     texts = [_text(dialogue, row) for row in rows[:, ids.shape[1] :].tolist()]
     return [texts[at : at + sampling.samples] for at in range(0, len(texts), sampling.samples)]
 
@@ -94,7 +112,7 @@ def stream(
 
     tokens = _asked(dialogue, [prompt], sampling)
     streamer = TextIteratorStreamer(dialogue.base.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    keywords = sampling.model_copy(update={"samples": 1, "beams": 1}).keywords(dialogue)
+    keywords = sampling.model_copy(update={"samples": 1, "beams": 1}).keywords(dialogue, tokens.mask)
     left, failure = threading.Event(), list[BaseException]()
 
     def stop(input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -104,8 +122,7 @@ def stream(
         try:
             with steered() as model, torch.inference_mode():
                 stops: Any = StoppingCriteriaList([stop])
-                rows = {"input_ids": tokens.ids, "attention_mask": tokens.mask}
-                model.generate(**rows, streamer=streamer, stopping_criteria=stops, **keywords)
+                model.generate(input_ids=tokens.ids, streamer=streamer, stopping_criteria=stops, **keywords)
         except BaseException as error:  # raised again where the pieces are read
             failure.append(error)
             streamer.end()

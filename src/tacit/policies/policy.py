@@ -113,12 +113,12 @@ class SteerablePolicy:
         """
         self._check(prompts, users)
         with self.steered(users) as model:
-            return generate(model, self.dialogue, prompts, sampling or Sampling())
+            return generate(model, self.dialogue, prompts, self._sampling(users, sampling))
 
     def stream(self, prompt: str, users: User | None, sampling: Sampling | None = None) -> Iterator[str]:
         """One answer, piece by piece as it is written."""
         self._check([prompt], users)
-        return stream(lambda: self.steered(users), self.dialogue, prompt, sampling or Sampling())
+        return stream(lambda: self.steered(users), self.dialogue, prompt, self._sampling(users, sampling))
 
     @torch.no_grad()
     def log_probs(self, items: Sequence[tuple[str, str]], users: User | None) -> Tensor:
@@ -150,6 +150,10 @@ class SteerablePolicy:
             ConfigError: the base is missing, or not the one that the policy was trained on.
         """
         return load_policy(cls, folder, base=base, device=device, dtype=dtype)
+
+    def _sampling(self, users: User | None, sampling: Sampling | None) -> Sampling:
+        sampling = sampling or Sampling()
+        return sampling.model_copy(update={"within_base": False}) if users is None else sampling  # it is the base
 
     def _check(self, rows: Sequence[object], users: User | None) -> None:
         if not rows:

@@ -27,8 +27,7 @@ class PolicyTrainingConfig(BaseModel):
             nats: an anchor (max_kl = 0), or a cap that costs nothing below it. Needs a second forward of the base.
         max_steps: optimiser steps at most.
         per_device_train_batch_size: pairs in one forward of one process.
-        weight_decay: of the modulator's matrices. With a learning rate of 2e-3, 3 shortens an idle weight by 0.6 % a
-            step at most; policies then stay nearer the base.
+        weight_decay: of the modulator's matrices; policies then stay nearer the base.
         encoder_learning_rate: above 0, the reward model's encoder is trained along, at this rate (`policies.joint`).
         max_context: K, the most context choices; k is uniform on {0..K}. With teacher `choices` every pair has such a
             context; with `reward` they only tell how z grows with k.

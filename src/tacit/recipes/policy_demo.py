@@ -99,7 +99,8 @@ def policy_demo(
             on_event=on_event,
         )  # fmt: skip
     states = [_state(story, person) for person in story.people]
-    question, sampling = story.people[0].question, Sampling(max_new_tokens=320, seed=seed, top_p=0.9, samples=ANSWERS)
+    question = story.people[0].question
+    sampling = Sampling(max_new_tokens=320, seed=seed, top_p=0.9, within_base=True, samples=ANSWERS)
     asked = [prompt for prompt in story.new_questions if prompt != question][:questions]
     tastes = story.world.weights[[int(person.user_id.removeprefix("user-")) for person in story.people]]
 

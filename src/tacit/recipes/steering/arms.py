@@ -25,7 +25,7 @@ Arm = Literal["inferred", "choices", "nothing", "types", "truth"]
 ARMS = get_args(Arm)
 """inferred: ours, taught by the reward model. choices: ours, taught by single choices (NP-DPO as published). nothing:
 DPO for everybody. types: one-hot types, taught by what each type's middle wants. truth: true tastes, and taught by
-them; without weight decay, which the truth does not need: with it, the yardstick would be a fifth shorter."""
+them."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,7 @@ def train_arm(
     """One policy; `kind` is its modulator's. The base's log-probabilities are kept in `folder` for the next."""
     setting, (told, rewards) = world.setting, _told(world, arm, types)
     modulator = setting.policy.modulator.model_dump() | {"kind": kind}
-    changed = {
-        "teacher": "choices" if arm in ("choices", "nothing") else "reward",
-        "weight_decay": 0.0 if arm == "truth" else setting.training.weight_decay,
-        "seed": world.seed,
-    }
+    teacher = "choices" if arm in ("choices", "nothing") else "reward"
     own = folder / f"{arm}-{kind}"
     own.mkdir(parents=True)
     kept = folder / "reference.safetensors"
@@ -86,7 +82,7 @@ def train_arm(
         load_base(str(text_base())), world.trained.model, world.known_items, world.known_vectors, world.parts.train,
         world.parts.validation, folder=own, target_groups=world.parts.target_groups,
         config=setting.policy.model_copy(update={"modulator": ModulatorConfig.model_validate(modulator)}),
-        training=setting.training.model_copy(update=changed),
+        training=setting.training.model_copy(update={"teacher": teacher, "seed": world.seed}),
         told=None if told is None else (told, told), rewards=None if rewards is None else (rewards, rewards),
         on_event=world.on_event,
     )  # fmt: skip
