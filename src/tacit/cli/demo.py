@@ -18,7 +18,7 @@ from tacit.evaluation import plot_accuracy, plot_reliability
 from tacit.files import write_json
 from tacit.recipes.demo import CHOICES_SHOWN, KS, Person, TextDemo, text_demo
 from tacit.recipes.demo_plots import plot_continuum, plot_people
-from tacit.recipes.policy_demo import PolicyDemo, policy_demo
+from tacit.recipes.policy_demo import ANSWERS, PolicyDemo, policy_demo
 from tacit.recipes.synthetic import synthetic_experiment
 from tacit.recipes.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
 
@@ -68,7 +68,8 @@ def demo(
         _text_table(story),
         f'3. Three strangers, {CHOICES_SHOWN} choices each, and one new question: "{story.people[0].question}"',
         *(_person(person) for person in story.people),
-        "4. The same question, answered by a language model of half a million weights that follows the same state.",
+        "4. The same question, answered by a language model of half a million weights that follows the same state;"
+        f" for the three people, of {ANSWERS} answers the one that their own reward ranks first.",
         *_answers(policy),
         f"pictures and numbers: {out}/",
     ]

@@ -11,7 +11,7 @@ import torch
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import resolve_embedder
 from tacit.episodes.from_table import choice_batch
-from tacit.policies import Sampling, fit_policy, load_base
+from tacit.policies import Sampling, best_of, fit_policy, load_base
 from tacit.recipes.demo import Person, TextDemo
 from tacit.recipes.items import item_vectors
 from tacit.recipes.reward import training_parts
@@ -19,7 +19,7 @@ from tacit.recipes.steering.setting import policy_config, policy_training
 from tacit.training.loop import Event
 from tacit.worlds.text.base_model import text_base
 
-__all__ = ["Answered", "PolicyDemo", "policy_demo"]
+__all__ = ["ANSWERS", "Answered", "PolicyDemo", "policy_demo"]
 
 POINTS, ANSWERS = 11, 4
 
@@ -29,7 +29,7 @@ class Answered:
     """A person and what the policy now answers them.
 
     Attributes:
-        answer: to `person.question`, written for them.
+        answer: to `person.question`, written for them: of `ANSWERS`, the one that their own reward ranks first.
         gold, unsteered: what answers to new questions are worth to them in nats, of the policy and of the base.
     """
 
@@ -44,7 +44,7 @@ class PolicyDemo:
     """The policy's half of the demo.
 
     Attributes:
-        stranger: what the policy answers somebody of whom nothing is known; `base`: what the base answers.
+        stranger, base: what the policy answers somebody of whom nothing is known, and what the base does, drawn once.
         continuum: by point between the first two people (0 the first): the point, and what answers are worth to both.
         validation: implicit-reward accuracies on people and questions not trained on.
     """
@@ -113,11 +113,14 @@ def policy_demo(
     def answer(user: Any) -> str:
         return policy.generate([question], user, sampling.model_copy(update={"samples": 1}))[0][0]
 
+    def best(state: Any) -> str:
+        return best_of(policy, resolve_embedder(story.embedder), [question], state, sampling)[0].answers[0]
+
     plain, steered = worth(None), [worth(state) for state in states]
     walk = [t / (POINTS - 1) for t in range(POINTS)]
     return PolicyDemo(
         answered=tuple(
-            Answered(person, answer(state), own[place], plain[place])
+            Answered(person, best(state), own[place], plain[place])
             for place, (person, state, own) in enumerate(zip(story.people, states, steered, strict=True))
         ),
         base=answer(None),
