@@ -5,7 +5,8 @@
 Per seed: one reward model; then policies of one modulator and one budget. Judged are 100 unseen people on two unseen
 questions each. Steering efficiency is the gold reward gained over the unsteered base as a share of what the policy told
 the true tastes gains; "of Bayes" is that as a share of what the told policy gains when it is fed the tastes that an
-observer who knows the world expects after the same choices. Rows:
+observer who knows the world expects after the same choices. All is drawn with top_p 0.9, and by a policy only what the
+base could draw too (`Sampling.within_base`). Rows:
 
     NP-DPO                    ours: z inferred, taught by the reward model
     NP-DPO, FiLM              the same with the paper's modulator
