@@ -4,18 +4,20 @@
 
 A random base of that shape (Qwen2.5's 0.5B by default), gated LoRA of rank 8 on every linear map with weights far from
 zero, a different user in every row. Greedy decoding of a fixed number of tokens after a prompt of 64, with the cache;
-batches of 1, 8 and 32; both arms alternate, and the ratio is the median over pairs of runs.
+batches of 1, 8 and 32; both arms alternate, and the ratio is the median over pairs of runs. Memory is the peak of a
+run of its own: the device's, or this process's with base and policy in it.
 """
 
 import random
-import resource
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from _language_model import SHAPES, answer, random_base
+from _memory import forget_peak, peak_gib
 from _report import alternate, finish, machine, median, parser, ratio, table
 
 from tacit.policies import SteerablePolicy, load_base
@@ -23,6 +25,7 @@ from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
 
 BATCHES = (1, 8, 32)
+ARMS = {"unsteered": False, "a user a row": True}
 
 
 def main() -> None:
@@ -49,35 +52,37 @@ def main() -> None:
     }  # fmt: skip
     for batch in BATCHES:
         arms = {
-            "unsteered": lambda batch=batch: speed(policy, batch, options.tokens, steered=False),
-            "a user a row": lambda batch=batch: speed(policy, batch, options.tokens, steered=True),
+            name: lambda batch=batch, steered=steered: speed(policy, batch, options.tokens, steered=steered)
+            for name, steered in ARMS.items()
         }
-        for arm in arms.values():
-            arm()  # first allocations
+        peaks = {name: peak_of(arm, options.device) for name, arm in arms.items()}
         found = alternate(arms, options.repeats)
         result["batches"][batch] = {
-            "unsteered_tokens_per_second": median(found["unsteered"]),
-            "steered_tokens_per_second": median(found["a user a row"]),
+            "tokens_per_second": {name: median(found[name]) for name in arms}, "peak_gib": peaks,
             "ratio": ratio(found["a user a row"], found["unsteered"]),
-        }
-    result["peak_memory_gb"] = (
-        torch.cuda.max_memory_allocated() / 2**30
-        if options.device.startswith("cuda")
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    )
-    print(f"{options.shape}, {dtype} on {options.device}, peak memory {result['peak_memory_gb']:.1f} GiB")
+        }  # fmt: skip
+    print(f"{options.shape}, {dtype} on {options.device}, {options.tokens} tokens")
     table(
-        ["batch", "unsteered, tokens/s", "a user a row, tokens/s", "ratio", "quartiles"],
+        ["batch", *(f"{name}, tokens/s" for name in ARMS), "ratio", "quartiles", *(f"{name}, GiB" for name in ARMS)],
         [
             [
-                str(batch), f"{row['unsteered_tokens_per_second']:.1f}", f"{row['steered_tokens_per_second']:.1f}",
+                str(batch), *(f"{row['tokens_per_second'][name]:.1f}" for name in ARMS),
                 f"{row['ratio']['median_of_paired']:.3f}",
                 f"{row['ratio']['lower_quartile']:.3f} to {row['ratio']['upper_quartile']:.3f}",
+                *(f"{row['peak_gib'][name]:.2f}" for name in ARMS),
             ]
             for batch, row in result["batches"].items()
         ],
     )  # fmt: skip
     finish(result, options.out)
+
+
+def peak_of(arm: Callable[[], float], device: str) -> float:
+    """Of one run, after one that allocates what stays."""
+    arm()
+    forget_peak(device)
+    arm()
+    return peak_gib(device)
 
 
 @torch.inference_mode()

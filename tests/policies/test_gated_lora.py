@@ -91,7 +91,23 @@ def test_of_a_stranger_it_is_the_plain_lora(rank: int, alpha: float) -> None:
     made = modulator(rank=rank, alpha=alpha)
     inputs, output = normal(1, 5, 6), normal(1, 5, 4, seed=2)
     found = made.change(0, inputs, output, made.signal(torch.zeros(1, 4))[0])
-    assert_close(found, output + alpha / rank * (inputs @ made.down[0].T) @ made.up[0].T, rtol=1e-12, atol=1e-12)
+    assert_close(found, output + alpha / rank * (inputs @ made.down[0].T) @ made.up[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("inputs_dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_without_gradients_it_is_the_same(inputs_dtype: torch.dtype) -> None:
+    """Then it adds in place, where autocast may have mixed precisions."""
+    made, z = modulator(torch.float32), normal(2, 4, dtype=torch.float32)
+    inputs = normal(2, 5, 6, dtype=torch.float32).to(inputs_dtype)
+    output = normal(2, 5, 4, seed=2, dtype=torch.float32).bfloat16()
+    signal = made.signal(z)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = made.change(0, inputs, output, signal)
+        with torch.no_grad():
+            found = made.change(0, inputs, output.clone(), signal)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    assert torch.equal(found, expected)
+    assert (found - output).abs().max() > 0.1
 
 
 def test_untrained_the_first_gradient_already_tells_users_apart(base: Any) -> None:

@@ -40,6 +40,31 @@ def unsteered() -> Iterator[None]:
         _nobody.now = before
 
 
+class _Request:
+    """Whom a forward pass is for: each site's signal, laid out for its rows once and kept while their number stays."""
+
+    def __init__(self, signals: Tensor) -> None:
+        self.signals = signals
+        self._kind: tuple[int, bool] | None = None
+        self._by_site: tuple[Tensor, ...] = ()
+
+    def of_rows(self, rows: int) -> tuple[Tensor, ...]:
+        """Per site Float[rows width].
+
+        Divided in one go: sites that each took their own part would each give a gradient as large as the whole.
+        """
+        kind = rows, torch.is_grad_enabled()  # what is divided without gradients never gets any
+        if self._kind != kind:
+            users = self.signals.shape[1]
+            if rows % users:
+                raise ConfigError(
+                    f"{rows} rows for {users} users; expected a z for every row, or equally many rows a user"
+                )
+            repeated = self.signals if rows == users else self.signals.repeat_interleave(rows // users, 1)
+            self._kind, self._by_site = kind, repeated.unbind(0)
+        return self._by_site
+
+
 class Steering:
     """A modulator at work on a causal language model, which itself stays as it is: no wrapper, no renamed weight.
 
@@ -68,7 +93,7 @@ class Steering:
     @contextmanager
     def steer(self, z: Tensor) -> Iterator[None]:
         """Within the block the model answers row i as user z[i], Float[users latent]; n * users rows, n for each."""
-        with self._set(self.modulator.signal(z)):
+        with self._set(_Request(self.modulator.signal(z))):
             yield
 
     @contextmanager
@@ -85,46 +110,30 @@ class Steering:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     @property
-    def _signals(self) -> Tensor | None:
-        """Float[sites users width] of the request that this thread is at."""
-        return None if getattr(_nobody, "now", False) else getattr(self._now, "signals", None)
+    def _request(self) -> _Request | None:
+        """What this thread is at."""
+        return None if getattr(_nobody, "now", False) else getattr(self._now, "request", None)
 
     @contextmanager
-    def _set(self, signals: Tensor | None) -> Iterator[None]:
-        before = getattr(self._now, "signals", None)
-        self._now.signals, self._now.by_site = signals, None
+    def _set(self, request: _Request | None) -> Iterator[None]:
+        before, self._now.request = getattr(self._now, "request", None), request
         try:
             yield
         finally:
-            self._now.signals, self._now.by_site = before, None
+            self._now.request = before
 
     def _change(self, number: int, site: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        signals = self._signals
-        if signals is None:
+        request = self._request
+        if request is None:
             return output
         plain = output[0] if isinstance(output, tuple) else output
-        changed = self.modulator.change(number, args[0] if args else plain, plain, self._of_rows(len(plain))[number])
+        signal = request.of_rows(plain.shape[0])[number]
+        changed = self.modulator.change(number, args[0] if args else plain, plain, signal)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
-
-    def _of_rows(self, rows: int) -> tuple[Tensor, ...]:
-        """Each site's signals of each row, worked out once and kept while the number of rows stays the same.
-
-        Divided in one go: sites that each took their own part would each give a gradient as large as the whole.
-        """
-        kind = rows, torch.is_grad_enabled()  # what is divided without gradients never gets any
-        if self._now.by_site is None or self._now.by_site[0] != kind:
-            signals = self._now.signals
-            if rows % signals.shape[1]:
-                raise ConfigError(
-                    f"{rows} rows for {signals.shape[1]} users; expected a z for every row, or equally many rows a user"
-                )
-            repeated = signals if rows == signals.shape[1] else signals.repeat_interleave(rows // signals.shape[1], 1)
-            self._now.by_site = kind, repeated.unbind(0)
-        return self._now.by_site[1]
 
     def _remember(self, model: Any, args: tuple[Any, ...]) -> None:
         """Before the model runs: each block's checkpoint, if it has one, is given contexts that remember the signal."""
-        for block in self._blocks if self._signals is not None else ():
+        for block in self._blocks if self._request is not None else ():
             if not (block.gradient_checkpointing and block.training):
                 continue
             run = block._gradient_checkpointing_func
@@ -138,8 +147,8 @@ class Steering:
                 block._gradient_checkpointing_func = partial(run, context_fn=self._contexts)
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """For one checkpoint: nothing to do now, and this moment's signals for the second computation."""
-        return nullcontext(), self._set(self._signals)
+        """For one checkpoint: nothing to do now, and this moment's request for the second computation."""
+        return nullcontext(), self._set(self._request)
 
     @torch.no_grad()
     def _probe(self) -> None:

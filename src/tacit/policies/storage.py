@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_policy", "save_policy", "write_policy_files"]
 
-VERSION = 3
+VERSION = 4
 KIND = "np_dpo"
 WROTE = "`tacit train-policy`"
 P = TypeVar("P", bound="SteerablePolicy")

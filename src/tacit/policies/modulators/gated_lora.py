@@ -37,7 +37,7 @@ class GatedLoRA(Modulator):
         super().__init__(sites, latent)
         self.rank, self.strength = rank, alpha / rank
         self.down = nn.ParameterList(normal((rank, site.inputs), site.inputs**-0.5, generator) for site in self.sites)
-        self.up = nn.ParameterList(torch.zeros(site.outputs, rank) for site in self.sites)
+        self.up = nn.ParameterList(torch.zeros(rank, site.outputs) for site in self.sites)  # B^T: read row by row
         self.gate = normal((len(self.sites), rank, latent), latent**-0.5, generator)
 
     def respond(self, z: Tensor) -> Tensor:
@@ -46,15 +46,20 @@ class GatedLoRA(Modulator):
 
     def change(self, site: int, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
         """W x + B (s g(z) * A x)."""
-        down, up = self.down[site].to(inputs.dtype), self.up[site].to(inputs.dtype)
-        moved = (inputs @ down.T) * signal.to(inputs.dtype).unsqueeze(1)
-        # One product that adds in place of a product and a sum: no second tensor as large as the output.
-        return torch.addmm(output.flatten(0, 1), moved.flatten(0, 1), up.T).view_as(output)
+        down, up = self.down[site], self.up[site]
+        if down.dtype != inputs.dtype:
+            down, up, signal = down.to(inputs.dtype), up.to(inputs.dtype), signal.to(inputs.dtype)
+        moved = ((inputs @ down.T) * signal.unsqueeze(1)).flatten(0, 1)
+        # One product that adds in place of a product and a sum: no second tensor as large as the output. Where nobody
+        # asks for gradients not even a first: what a linear map has just put out is nobody else's.
+        flat = output.flatten(0, 1)
+        fresh = torch.is_grad_enabled() or flat.dtype != moved.dtype  # autocast knows `addmm` alone
+        return (torch.addmm(flat, moved, up) if fresh else flat.addmm_(moved, up)).view_as(output)
 
     def fold(self, z: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """The ordinary LoRA of one z, Float[latent]: per site name, A Float[rank inputs] and B' Float[outputs rank]."""
         signal = self.signal(z.unsqueeze(0))[:, 0]
         return {
-            site.name: (self.down[number].detach().clone(), (self.up[number] * signal[number]).detach())
+            site.name: (self.down[number].detach().clone(), (self.up[number].T * signal[number]).detach())
             for number, site in enumerate(self.sites)
         }
