@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import tacit.policies.fit as module
 from tacit.errors import ConfigError, ModelFormatError
-from tacit.policies import Base, SteerablePolicy
+from tacit.policies import Base, PolicyTrainingConfig, SteerablePolicy
 from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.trainer import PolicyTrainer
 from tacit.training.schedule import warmup_cosine
@@ -99,6 +99,29 @@ def test_the_last_step_is_validated_wherever_it_falls(base: Base, tmp_path: Path
     policy = fit(base, tmp_path / "b", training=short(max_steps=3, eval_steps=100))
     assert policy.notes["best_step"] == 3
     assert policy.modulator.up[0].abs().max() > 0, "a run shorter than the first validation returned no training"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "processes", "steps"),
+    [(10, 1, 100), (2400, 1, 900), (2401, 1, 901), (2401, 2, 451), (10**6, 1, 1000)],
+)
+def test_by_default_every_pair_is_seen_three_times(pairs: int, processes: int, steps: int) -> None:
+    """Within bounds, and for any number of processes; a number that is given is obeyed."""
+    config = PolicyTrainingConfig(per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    assert config.steps(pairs, processes) == steps
+    assert config.model_copy(update={"max_steps": 7}).steps(pairs, processes) == 7
+
+
+def test_a_run_of_default_length_says_how_long_it_is(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tacit.policies.training_config._FEWEST", 5)
+    steps = Steps()
+    policy = fit(base, tmp_path, training=short(max_steps=None, per_device_train_batch_size=64), on_event=steps)
+    expected = 3 * len(camps().train) // 64
+    assert expected > 5
+    assert steps.steps == list(range(1, expected + 1))
+    assert policy.notes["steps"] == policy.notes["training"]["max_steps"] == expected
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, *losses: float) -> None:
@@ -205,7 +228,7 @@ def trainer(base: Base, folder: Path) -> PolicyTrainer:
     world = camps()
     pairs = pairs_of(base, world.train, world.items, world.vectors)
     steered = SteeredPairs(SteerablePolicy.new(base, pairs.reward), short())
-    return PolicyTrainer(steered, pairs, short(), dict, folder=folder, run="", emit=lambda event: None)
+    return PolicyTrainer(steered, pairs, short(), dict, folder=folder, run="", steps=6, emit=lambda event: None)
 
 
 def test_a_base_on_the_cpu_stays_there(base: Base, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,6 +104,8 @@ def fit_policy(
         told=known if told or taught else None, teacher=teacher if taught else None,
         vectors=None if tuned is None else vectors,
     )  # fmt: skip
+    steps = training.steps(len(pairs), int(os.environ.get("WORLD_SIZE", "1")))  # as launchers say
+    training = training.model_copy(update={"max_steps": steps})
     set_scales(policy.modulator, pairs, known, teacher, told=told is not None)
     nobody = torch.zeros(validation.n_users, known.shape[1])
     lesson = (*_lesson(pairs), _values(validation, taught[1], told[1] if told else nobody)) if taught else ()
@@ -115,11 +118,11 @@ def fit_policy(
                 policy, tuned, validation, vectors, rows, reference, target_groups, training,
                 None if told is None else told[1], None if taught is None else taught[1],
             ),
-            folder=folder, run=run, emit=log,
+            folder=folder, run=run, steps=steps, emit=log,
         )  # fmt: skip
         resumed = trainer.resumable()
         log.begin(trainer.progress.step, training.report_to, here=trainer.is_world_process_zero())
-        log({"event": "start", "name": "policy", "step": trainer.progress.step, "steps": training.max_steps})
+        log({"event": "start", "name": "policy", "step": trainer.progress.step, "steps": steps})
         result = trainer.train(resume_from_checkpoint=resumed)
         if trainer.progress.step < trainer.state.global_step:  # the first transformers 5 left out the last step
             trainer.evaluate()
@@ -129,7 +132,7 @@ def fit_policy(
         policy.steering.remove()
         policy = SteerablePolicy(base, policy.modulator, tuned.model(), config)
     progress = trainer.progress
-    log({"event": "end", "name": "policy", "step": progress.step, "steps": training.max_steps})
+    log({"event": "end", "name": "policy", "step": progress.step, "steps": steps})
     policy.notes.update({
         "training": training.model_dump(mode="json"), "steps": progress.step, "best_step": progress.best_step,
         "seconds": result.metrics.get("train_runtime", 0.0),

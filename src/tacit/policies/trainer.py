@@ -36,6 +36,7 @@ class PolicyTrainer(Trainer):
         validate: numbers of the present policy, among them `loss`, which decides what is best.
         folder: where checkpoints live.
         run: fingerprint of everything the trajectory depends on.
+        steps: optimiser steps.
         emit: receives training events.
     """
 
@@ -48,13 +49,14 @@ class PolicyTrainer(Trainer):
         *,
         folder: Path,
         run: str,
+        steps: int,
         emit: Callable[[Event], None],
     ) -> None:
         self.config_, self.validate, self.emit = config, validate, emit
         self.checkpoint, self.progress = folder / "checkpoint", Progress(run)
         super().__init__(
             model=steered,
-            args=_arguments(config, folder, on_cpu=next(steered.base.parameters()).device.type == "cpu"),
+            args=_arguments(config, steps, folder, on_cpu=next(steered.base.parameters()).device.type == "cpu"),
             train_dataset=pairs,
             eval_dataset=pairs,  # asked for, never read: `evaluate` is our own
             data_collator=pairs.collate,
@@ -93,10 +95,10 @@ class PolicyTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Linear warm-up, then cosine, as the reward model is trained."""
         if self.lr_scheduler is None:
-            config = self.config_
+            steps, warmup = self.args.max_steps, self.config_.warmup
 
             def factor(step: int) -> float:
-                return warmup_cosine(min(step, config.max_steps - 1), config.max_steps, config.warmup)
+                return warmup_cosine(min(step, steps - 1), steps, warmup)
 
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
             self._created_lr_scheduler = True
@@ -175,7 +177,7 @@ class PolicyTrainer(Trainer):
             self._inner_optimizer().param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
         ):
             group["lr"] = base * factor(self.progress.step)
-        logger.info("resuming at step %d of %d", self.progress.step, self.config_.max_steps)
+        logger.info("resuming at step %d of %d", self.progress.step, self.args.max_steps)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Nothing here is drawn from a random state."""
@@ -203,10 +205,10 @@ class _Steps(TrainerCallback):
         self.emit({"event": kind, "name": "policy", "step": state.global_step, "steps": state.max_steps, **numbers})
 
 
-def _arguments(config: PolicyTrainingConfig, folder: Path, *, on_cpu: bool) -> TrainingArguments:
+def _arguments(config: PolicyTrainingConfig, steps: int, folder: Path, *, on_cpu: bool) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(folder),
-        max_steps=config.max_steps,
+        max_steps=steps,
         per_device_train_batch_size=config.per_device_train_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         learning_rate=config.learning_rate,

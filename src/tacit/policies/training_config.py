@@ -9,6 +9,8 @@ from tacit.training.trackers import Tracker
 
 __all__ = ["PolicyTrainingConfig"]
 
+_PASSES, _FEWEST, _MOST = 3, 100, 1000
+
 
 class PolicyTrainingConfig(BaseModel):
     """Objective and optimisation of NP-DPO; where TRL's `DPOConfig` has the same setting, it has the same name.
@@ -25,7 +27,7 @@ class PolicyTrainingConfig(BaseModel):
             arXiv 2404.19733): margins alone may grow by making both responses less likely, and what is neither more so.
         kl_weight, max_kl: adds so many times the divergence KL(policy || base) per response token beyond `max_kl`
             nats: an anchor (max_kl = 0), or a cap that costs nothing below it. Needs a second forward of the base.
-        max_steps: optimiser steps at most.
+        max_steps: optimiser steps at most; None = three passes over the pairs, but at least 100 and at most 1000.
         per_device_train_batch_size: pairs in one forward of one process.
         weight_decay: of the modulator's matrices; policies then stay nearer the base.
         encoder_learning_rate: above 0, the reward model's encoder is trained along, at this rate (`policies.joint`).
@@ -49,7 +51,7 @@ class PolicyTrainingConfig(BaseModel):
     sft_weight: float = Field(default=0.0, ge=0)
     kl_weight: float = Field(default=0.0, ge=0)
     max_kl: float = Field(default=0.0, ge=0)
-    max_steps: int = Field(default=1000, ge=1, le=10**9)
+    max_steps: int | None = Field(default=None, ge=1, le=10**9)
     per_device_train_batch_size: int = Field(default=16, ge=1, le=10**5)
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=10**5)
     learning_rate: float = Field(default=5e-4, gt=0)
@@ -64,3 +66,8 @@ class PolicyTrainingConfig(BaseModel):
     eval_pairs: int = Field(default=4, ge=1)
     activation_checkpointing: bool = False
     report_to: tuple[Tracker, ...] = ()
+
+    def steps(self, pairs: int, processes: int = 1) -> int:
+        """Optimiser steps on so many pairs, where so many processes share a step."""
+        each = self.per_device_train_batch_size * self.gradient_accumulation_steps * processes
+        return self.max_steps or min(max(-(-_PASSES * pairs // each), _FEWEST), _MOST)

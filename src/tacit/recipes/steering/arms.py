@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -26,6 +26,9 @@ ARMS = get_args(Arm)
 """inferred: ours, taught by the reward model. choices: ours, taught by single choices (NP-DPO as published). nothing:
 DPO for everybody. types: one-hot types, taught by what each type's middle wants. truth: true tastes, and taught by
 them."""
+SOFT_TOKEN_RATE = 0.03
+"""One vector needs far larger steps than a modulator of every linear map. FiLM does not: on seed 0, rates of 0.002,
+0.006 and 0.02 give gold rewards of 1.44, 1.54 and 1.53 at k = 10 (standard errors of 0.16)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,9 @@ def train_arm(
     """One policy; `kind` is its modulator's. The base's log-probabilities are kept in `folder` for the next."""
     setting, (told, rewards) = world.setting, _told(world, arm, types)
     modulator = setting.policy.modulator.model_dump() | {"kind": kind}
-    teacher = "choices" if arm in ("choices", "nothing") else "reward"
+    changed: dict[str, Any] = {"teacher": "choices" if arm in ("choices", "nothing") else "reward", "seed": world.seed}
+    if kind == "soft_token":
+        changed["learning_rate"] = SOFT_TOKEN_RATE
     own = folder / f"{arm}-{kind}"
     own.mkdir(parents=True)
     kept = folder / "reference.safetensors"
@@ -82,7 +87,7 @@ def train_arm(
         load_base(str(text_base())), world.trained.model, world.known_items, world.known_vectors, world.parts.train,
         world.parts.validation, folder=own, target_groups=world.parts.target_groups,
         config=setting.policy.model_copy(update={"modulator": ModulatorConfig.model_validate(modulator)}),
-        training=setting.training.model_copy(update={"teacher": teacher, "seed": world.seed}),
+        training=setting.training.model_copy(update=changed),
         told=None if told is None else (told, told), rewards=None if rewards is None else (rewards, rewards),
         on_event=world.on_event,
     )  # fmt: skip
