@@ -228,7 +228,7 @@ def trainer(base: Base, folder: Path) -> PolicyTrainer:
     world = camps()
     pairs = pairs_of(base, world.train, world.items, world.vectors)
     steered = SteeredPairs(SteerablePolicy.new(base, pairs.reward), short())
-    return PolicyTrainer(steered, pairs, short(), dict, folder=folder, run="", steps=6, emit=lambda event: None)
+    return PolicyTrainer(steered, pairs, short(), dict, folder=folder, run="", emit=lambda event: None)
 
 
 def test_a_base_on_the_cpu_stays_there(base: Base, tmp_path: Path) -> None:

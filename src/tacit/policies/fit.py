@@ -118,7 +118,7 @@ def fit_policy(
                 policy, tuned, validation, vectors, rows, reference, target_groups, training,
                 None if told is None else told[1], None if taught is None else taught[1],
             ),
-            folder=folder, run=run, steps=steps, emit=log,
+            folder=folder, run=run, emit=log,
         )  # fmt: skip
         resumed = trainer.resumable()
         log.begin(trainer.progress.step, training.report_to, here=trainer.is_world_process_zero())

@@ -36,7 +36,6 @@ class PolicyTrainer(Trainer):
         validate: numbers of the present policy, among them `loss`, which decides what is best.
         folder: where checkpoints live.
         run: fingerprint of everything the trajectory depends on.
-        steps: optimiser steps.
         emit: receives training events.
     """
 
@@ -49,14 +48,14 @@ class PolicyTrainer(Trainer):
         *,
         folder: Path,
         run: str,
-        steps: int,
         emit: Callable[[Event], None],
     ) -> None:
         self.config_, self.validate, self.emit = config, validate, emit
         self.checkpoint, self.progress = folder / "checkpoint", Progress(run)
+        on_cpu = next(steered.base.parameters()).device.type == "cpu"
         super().__init__(
             model=steered,
-            args=_arguments(config, steps, folder, on_cpu=next(steered.base.parameters()).device.type == "cpu"),
+            args=_arguments(config, config.steps(len(pairs)), folder, on_cpu=on_cpu),
             train_dataset=pairs,
             eval_dataset=pairs,  # asked for, never read: `evaluate` is our own
             data_collator=pairs.collate,
