@@ -164,8 +164,9 @@ def ours(work: Work, meter: Meter) -> float:
     reference_seconds = clock(work.device) - began
     index = table.index()
     config = PolicyTrainingConfig(
-        max_steps=work.steps, per_device_train_batch_size=work.batch, learning_rate=RATE, beta=BETA, eval_steps=10**6
-    )
+        teacher="choices", sft_weight=0.0, max_steps=work.steps, per_device_train_batch_size=work.batch,
+        learning_rate=RATE, beta=BETA, eval_steps=10**6,
+    )  # fmt: skip
     pairs = PolicyPairs.build(
         index, choice_evidence(reward, index, torch.randn(table.n_items, 64)), rows, reference, reward,
         policy.dialogue, max_context=config.max_context, seed=config.seed,

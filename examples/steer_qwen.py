@@ -49,8 +49,8 @@ def main() -> None:
     policy = train_policy(
         known, trained.model, options.base, options.out,
         training=PolicyTrainingConfig(
-            teacher="reward", beta=0.3, sft_weight=3.0, learning_rate=5e-4, max_context=64, max_steps=options.steps,
-            per_device_train_batch_size=options.pairs, eval_steps=max(1, options.steps // 4), eval_users=16,
+            max_steps=options.steps, per_device_train_batch_size=options.pairs, max_context=64,
+            eval_steps=max(1, options.steps // 4), eval_users=16,
         ),
     )  # fmt: skip
     numbers = torch.tensor([int(world.table.users[int(user)].as_py().removeprefix("user-")) for user in strangers])

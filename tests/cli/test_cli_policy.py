@@ -264,7 +264,12 @@ LONG = [row | {"chosen": row["chosen"] * 3} for row in small_rows()]
     ("an unknown setting", f"{TRAIN} --set training.bet=1", ("unknown setting training.bet", "did you mean")),
     ("a setting out of range", f"{TRAIN} --set training.beta=0", ("training.beta = 0", "greater than 0")),
     ("an unknown loss", f"{TRAIN} --set training.loss_type=hinge", ("training.loss_type", "sigmoid")),
-    ("noise that the loss does not know", f"{TRAIN} --set training.noise=0.1", ("noise 0.1", "expected 0 or")),
+    ("a loss of choices where a reward teaches", f"{TRAIN} --set training.loss_type=ipo", ("loss_type", "'choices'")),
+    (
+        "noise that the loss does not know",
+        f"{TRAIN} --set training.teacher=choices --set training.noise=0.1",
+        ("noise 0.1", "expected 0 or"),
+    ),
     ("an unknown tracker", f"{TRAIN} --set training.report_to=[\"paper\"]", ("training.report_to", "tensorboard")),
     ("a loss that diverges", f"{TRAIN} --set training.learning_rate=1e30", ("loss is nan", "lower learning_rate")),
     ("a block that is not there", f"{TRAIN} --set policy.modulator.blocks=[9]", ("block 9", "0 to 1")),

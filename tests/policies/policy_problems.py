@@ -27,7 +27,7 @@ Items = list[tuple[str, str]]
 LATENT, DIM = 4, 8
 SHORT: dict[str, Any] = {
     "max_steps": 6, "eval_steps": 2, "per_device_train_batch_size": 4, "learning_rate": 0.01, "max_context": 4,
-    "eval_users": 8, "eval_pairs": 2,
+    "eval_users": 8, "eval_pairs": 2, "teacher": "choices", "beta": 0.1, "sft_weight": 0.0,
 }  # fmt: skip
 
 

@@ -112,6 +112,14 @@ def test_by_default_every_pair_is_seen_three_times(pairs: int, processes: int, s
     assert config.model_copy(update={"max_steps": 7}).steps(pairs, processes) == 7
 
 
+@pytest.mark.parametrize("about_choices", [{"loss_type": "ipo"}, {"loss_type": "robust", "noise": 0.1}])
+def test_settings_that_would_do_nothing_are_refused(about_choices: dict[str, Any]) -> None:
+    """A reward as teacher reads no choices."""
+    assert short(teacher="choices", **about_choices).loss_type == about_choices["loss_type"]
+    with pytest.raises(ValueError, match="set teacher to 'choices'"):
+        PolicyTrainingConfig.model_validate(about_choices)
+
+
 def test_a_run_of_default_length_says_how_long_it_is(
     base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tacit.objectives.dpo import PreferenceLoss
 from tacit.training.trackers import Tracker
@@ -16,12 +16,13 @@ class PolicyTrainingConfig(BaseModel):
     """Objective and optimisation of NP-DPO; where TRL's `DPOConfig` has the same setting, it has the same name.
 
     Attributes:
-        teacher: `choices` learns from each choice itself (NP-DPO); `reward` from the reward that a user's choices
-            imply: of some known answers to the prompt the best and the worst for that user, and by how much. That is
-            far less noisy, and as right as the reward model is. Z is then what all choices of a user say.
+        teacher: `reward` learns from the reward that a user's choices imply: of some known answers to the prompt the
+            best and the worst for that user, and by how much. That is far less noisy than a choice, and as right as the
+            reward model is. Z is then what all choices of a user say. `choices` learns from each choice itself (NP-DPO
+            as published, with beta=0.1 and sft_weight=0).
         compared: answers that a teacher compares for one pair, drawn at random from all to the prompt.
         beta: how dear it is to leave the base.
-        loss_type: of choices: `sigmoid`, `ipo` or `robust`.
+        loss_type: of teacher `choices`: `sigmoid`, `ipo` or `robust`.
         noise: share of choices taken to be flipped, for `robust`.
         sft_weight: adds so many times beta times the preferred response's negative log-likelihood (Pang et al., 2024,
             arXiv 2404.19733): margins alone may grow by making both responses less likely, and what is neither more so.
@@ -43,12 +44,12 @@ class PolicyTrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(default=0, ge=0, lt=2**32)
-    teacher: Literal["choices", "reward"] = "choices"
+    teacher: Literal["reward", "choices"] = "reward"
     compared: int = Field(default=16, ge=2)
-    beta: float = Field(default=0.1, gt=0)
+    beta: float = Field(default=0.3, gt=0)
     loss_type: PreferenceLoss = "sigmoid"
     noise: float = Field(default=0.0, ge=0, lt=0.5)
-    sft_weight: float = Field(default=0.0, ge=0)
+    sft_weight: float = Field(default=3.0, ge=0)
     kl_weight: float = Field(default=0.0, ge=0)
     max_kl: float = Field(default=0.0, ge=0)
     max_steps: int | None = Field(default=None, ge=1, le=10**9)
@@ -66,6 +67,12 @@ class PolicyTrainingConfig(BaseModel):
     eval_pairs: int = Field(default=4, ge=1)
     activation_checkpointing: bool = False
     report_to: tuple[Tracker, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "PolicyTrainingConfig":
+        if self.teacher == "reward" and (self.loss_type != "sigmoid" or self.noise):
+            raise ValueError("loss_type and noise are about choices, and a reward teaches; set teacher to 'choices'")
+        return self
 
     def steps(self, pairs: int, processes: int = 1) -> int:
         """Optimiser steps on so many pairs, where so many processes share a step."""
