@@ -28,11 +28,11 @@ def attach(family: str, kind: Kind) -> tuple[Any, Modulator, Steering]:
     return model, modulator, Steering(model, modulator)
 
 
-def move(modulator: Modulator) -> None:
+def move(modulator: Modulator, size: float = 0.3) -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in modulator.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
 
 
 def padded(lengths: tuple[int, ...], seed: int = 2) -> tuple[Tensor, Tensor]:
@@ -75,18 +75,20 @@ def test_a_family_is_steered_row_by_row_and_else_left_alone(family: str, kind: K
 def test_a_cached_answer_to_two_users_is_each_of_them_alone(family: str) -> None:
     """Greedy, with prompts of two lengths: every later token is steered as the prompt was."""
     model, modulator, steering = attach(family, "gated_lora")
-    move(modulator)
+    move(modulator, 0.6)  # enough for other tokens to be the likeliest
     ids, mask = padded((7, 4))
     asked: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
     with steering.steer(Z):
         together = model.generate(input_ids=ids, attention_mask=mask, **asked)[:, 7:]
+    changed = 0
     for row, length in enumerate((7, 4)):
         own, seen = ids[row : row + 1, -length:], mask[row : row + 1, -length:]
         with steering.steer(Z[row : row + 1]):
             alone = model.generate(input_ids=own, attention_mask=seen, **asked)[:, length:]
             once_more = model.generate(input_ids=own, attention_mask=seen, use_cache=False, **asked)[:, length:]
         assert alone.tolist() == together[row : row + 1].tolist() == once_more.tolist()
-        assert alone.tolist() != model.generate(input_ids=own, attention_mask=seen, **asked)[:, length:].tolist()
+        changed += alone.tolist() != model.generate(input_ids=own, attention_mask=seen, **asked)[:, length:].tolist()
+    assert changed, "both users got the base's own answers, so this says nothing"
 
 
 @pytest.mark.parametrize("family", [*STEERABLE, "opt"])

@@ -243,8 +243,10 @@ def test_everything_a_model_remembers_survives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere", "/no/such/folder", "../x", "a/b/c", "no-such-owner/no-such-model"])
-def test_a_missing_folder_is_refused_in_one_line(name: str) -> None:
+def test_a_missing_folder_is_refused_in_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it could be a repository on a hub that cannot be reached."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ModelFormatError, match="no such folder") as caught:
         RewardModel.load(name)
     assert "\n" not in str(caught.value)
