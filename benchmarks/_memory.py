@@ -19,8 +19,8 @@ def forget_peak(device: str) -> None:
 
 
 def peak_gib(device: str) -> float:
-    """Since then; NaN where the system does not say."""
+    """Since then; 0 where the system does not say."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 2**30
     found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text()) if _RESET.exists() else None
-    return int(found[1]) / 2**20 if found else float("nan")
+    return int(found[1]) / 2**20 if found else 0.0

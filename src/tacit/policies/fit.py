@@ -1,4 +1,4 @@
-"""Training a policy: NP-DPO on choices, with the contexts' latents from a reward model that is already there."""
+"""Training a policy: NP-DPO, with latents, and by default the lessons too, from a reward model that is there."""
 
 import hashlib
 import json

@@ -27,7 +27,7 @@ ARMS = get_args(Arm)
 DPO for everybody. types: one-hot types, taught by what each type's middle wants. truth: true tastes, and taught by
 them."""
 SOFT_TOKEN_RATE = 0.03
-"""One vector needs far larger steps than a modulator of every linear map. FiLM does not: on seed 0, rates of 0.002,
+"""Of the soft token's one vector; no other was tried here. FiLM has everybody's: on seed 0, rates of 0.002,
 0.006 and 0.02 give gold rewards of 1.44, 1.54 and 1.53 at k = 10 (standard errors of 0.16)."""
 
 
