@@ -50,6 +50,7 @@ def main() -> None:
         known, trained.model, options.base, options.out,
         training=PolicyTrainingConfig(
             max_steps=options.steps, per_device_train_batch_size=options.pairs, max_context=64,
+            written=0,  # a prompt here has sixteen answers; with two or three, let the base write more
             eval_steps=max(1, options.steps // 4), eval_users=16,
         ),
     )  # fmt: skip

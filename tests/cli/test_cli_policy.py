@@ -102,6 +102,32 @@ def test_train_policy_is_taught_by_the_reward_where_that_is_asked(run: Run, desk
     assert not torch.equal(found["choices"], found["reward"])
 
 
+def test_the_base_writes_answers_for_the_reward_to_compare(
+    run: Run, desk: Path, story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more to each prompt of training, and none where that is asked."""
+    asked: list[str] = []
+
+    def draw(model: Any, dialogue: Any, prompts: list[str], sampling: Any) -> list[list[tuple[str, bool]]]:
+        asked.extend(prompts)
+        return [[("Another answer.", True)] * sampling.samples for _ in prompts]
+
+    monkeypatch.setattr("tacit.policies.written.draw", draw)
+    code, out, err = run(*training(story, "--out", "p", "--json"))
+    assert code == 0, err
+    assert json.loads(out)["answers_written"] == len(asked) == len(set(asked)) > 2
+    assert set(asked) <= {row["prompt"] for row in small_rows()}
+    code, out, err = run(*training(story, "--out", "q"))
+    assert code == 0, err
+    assert f"taught with {len(asked) // 2} answers that the base wrote" in " ".join(out.split())
+    code, out, err = run(*training(story, "--out", "r", "--set", "training.written=0"))
+    assert code == 0, err
+    assert "base wrote" not in out
+    weight = [load_file(desk / name / "model.safetensors") for name in ("p", "q", "r")]
+    assert all(torch.equal(weight[0][name], weight[1][name]) for name in weight[0])
+    assert not all(torch.equal(weight[0][name], weight[2][name]) for name in weight[0])
+
+
 def test_print_config_needs_no_data_and_is_read_back(run: Run, desk: Path) -> None:
     code, out, _ = run("train-policy", "--print-config", "--set", "policy.modulator.rank=3", "--seed", "7")
     assert code == 0
@@ -132,10 +158,13 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
         assert run(*training(story, "--out", "p"))[0] == 130
     assert not (desk / "p").exists()
     partial = desk / "p.partial"
-    assert {path.name for path in partial.iterdir()} == {"checkpoint", "metrics.jsonl", "reference.safetensors"}
+    assert {path.name for path in partial.iterdir()} == {
+        "checkpoint", "metrics.jsonl", "reference.safetensors", "written.json",
+    }  # fmt: skip
     (partial / ".checkpoint.x1y2").mkdir()
     (partial / ".checkpoint.x1y2" / "trainer_state.json").write_text("{")
     (partial / ".reference.safetensors.x1y2").write_bytes(b"half")
+    (partial / ".written.json.x1y2").write_bytes(b"half")
     assert run(*training(story, "--out", "p"))[0] == 0
     assert not partial.exists()
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (desk / "p", story / "policy"))

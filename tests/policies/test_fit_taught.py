@@ -14,7 +14,6 @@ from tacit.choices import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ConfigError
 from tacit.policies import Base
-from tacit.policies.fit import _occurring
 from tacit.policies.pairs import PolicyPairs
 from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
 
@@ -29,7 +28,7 @@ def world() -> Camps:
 def taught(base: Base, world: Camps, train: ChoiceIndex, *, compared: int = 8, **settings: Any) -> PolicyPairs:
     """What `fit_policy` trains on; all known answers to a prompt are compared, or `compared`."""
     rewards = inferred_rewards(camp_reward(), world.vectors)
-    teacher = Teacher.build(world.items, _occurring(train, len(world.items)), rewards, compared=compared)
+    teacher = Teacher.build(world.items, train.occurring(len(world.items)), rewards, compared=compared)
     return pairs_of(base, train, world.items, world.vectors, teacher=teacher, **settings)
 
 

@@ -17,6 +17,8 @@ from torch.testing import assert_close
 from tacit.errors import ChoiceError
 from tacit.policies import Base, Dialogue, Sampling, SteerablePolicy
 from tacit.policies.generation import generate
+from tacit.rewards import RewardConfig, RewardModel
+from tacit.rewards.network import RewardNetwork
 
 PROMPTS = ["What is it?", "Say a word", "Q"]
 Z = 1.5 * torch.randn(3, 4, generator=torch.Generator().manual_seed(2))
@@ -234,3 +236,19 @@ def test_a_prompt_without_room_for_its_answer_is_refused(policy: SteerablePolicy
         with pytest.raises(ChoiceError, match="87 tokens and an answer of up to 10 exceed the 96") as caught:
             call(fits + "a")
         assert "\n" not in str(caught.value)
+
+
+def test_an_answer_ends_where_the_model_says_so(base: Base) -> None:
+    """A chat model ends its turn with another token than its tokenizer ends a text with."""
+    policy = SteerablePolicy.new(base, RewardModel(RewardNetwork(64, RewardConfig(members=1, latent=4)).eval()))
+    whole = policy.generate(PROMPTS[:1], None, GREEDY)[0][0]
+    ids = policy.dialogue.prompt(PROMPTS[0])
+    with torch.no_grad():
+        first = int(base.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
+    for own in (first, [2, first]):
+        base.model.generation_config.eos_token_id = own
+        assert base.ends == [2, first]
+        assert policy.generate(PROMPTS[:1], None, GREEDY)[0][0] == ""
+    base.model.generation_config.eos_token_id = None
+    assert base.ends == [2]
+    assert policy.generate(PROMPTS[:1], None, GREEDY)[0][0] == whole != ""

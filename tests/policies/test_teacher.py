@@ -153,6 +153,38 @@ def test_only_a_few_answers_are_compared_others_every_time() -> None:
     assert torch.equal(few, torch.tensor([12, 10]).expand(4000, -1)), "of three, all are compared"
 
 
+def test_where_answers_were_written_prompts_of_few_answers_borrow_from_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of enough answers, and those that got some, keep to their own; which is lent is always the same."""
+    monkeypatch.setattr("tacit.policies.teacher._LENDERS", 2)
+    items = [("enough", f"{item}") for item in range(4)] + [(f"few {prompt}", "x") for prompt in range(40)]
+    items += [("few 3", "written"), ("few 3", "also"), ("few 7", "written")]
+    everything = torch.ones(len(items), dtype=torch.bool)
+    plain = Teacher.build(items, everything, made_up(items=len(items)), compared=4)
+    teacher = Teacher.build(items, everything, made_up(items=len(items)), compared=4, written=3)
+    assert torch.equal(teacher.answers, plain.answers)
+    own = plain.prompt_of
+    assert own.tolist() == [0] * 4 + list(range(1, 41)) + [4, 4, 8]
+    found = teacher.prompt_of
+    keeps = (own == 0) | (own == 4) | (own == 8)
+    assert torch.equal(found[keeps], own[keeps])
+    lent = found[~keeps].tolist()
+    assert set(lent) == {4, 8}
+    assert 8 < lent.count(4) < 30
+    again = Teacher.build(items, everything, made_up(items=len(items)), compared=4, written=3)
+    assert torch.equal(again.prompt_of, found)
+    alone = Teacher.build(items[:-1], everything[:-1], made_up(items=len(items)), compared=4, written=2)
+    assert torch.equal(alone.prompt_of, own[:-1]), "one prompt was taught in place of all"
+
+
+def test_a_prompt_of_plenty_never_borrows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where more are to be compared than are looked at."""
+    monkeypatch.setattr("tacit.policies.teacher._LENDERS", 1)
+    items = [("plenty", f"{item}") for item in range(90)] + [("few", "x"), ("few", "written")]
+    everything = torch.ones(len(items), dtype=torch.bool)
+    teacher = Teacher.build(items, everything, made_up(items=len(items)), compared=80, written=1)
+    assert teacher.prompt_of.tolist() == [0] * 90 + [1, 1]
+
+
 # -- whose rewards -----------------------------------------------------------------------------------------------------
 
 

@@ -76,6 +76,12 @@ class ChoiceIndex:
         """Int64[users]: choices per user."""
         return self.offsets.diff()
 
+    def occurring(self, items: int) -> Tensor:
+        """Bool[items]: those of so many that are an answer in some choice."""
+        used = torch.zeros(items, dtype=torch.bool)
+        used[self.items[self.rank >= 0]] = True
+        return used
+
     def select(self, mask: Tensor) -> "ChoiceIndex":
         """The choices where `mask` (Bool[choices]) holds; users keep their numbers."""
         counts = torch.bincount(self.user[mask], minlength=self.n_users)

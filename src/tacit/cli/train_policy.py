@@ -81,6 +81,7 @@ def train_policy(
         "data": table.describe(),
         "base": {"name": policy.base.name, "weights": sum(p.numel() for p in policy.base.model.parameters())},
         "modulator": {"kind": configured.policy.modulator.kind, "weights": policy.modulator.parameter_count()},
+        "answers_written": notes["answers_written"],
         "steps": notes["steps"],
         "best_step": notes["best_step"],
         "validation": found,
@@ -90,6 +91,8 @@ def train_policy(
         f"{result['modulator']['kind']} of {result['modulator']['weights']:,} weights on {policy.base.name} "
         f"({result['base']['weights']:,})"
     )
+    if result["answers_written"]:
+        summary += f", taught with {result['answers_written']:,} answers that the base wrote"
     return Result(result, [summary, _table(found), f"written: {out} ({result['seconds']:.0f} s)"])
 
 

@@ -42,6 +42,13 @@ class Base:
         return next(self.model.parameters()).device
 
     @property
+    def ends(self) -> list[int]:
+        """The tokens that end an answer: the tokenizer's, and what the model itself says, such as an end of turn."""
+        own = self.model.generation_config.eos_token_id
+        more = own if isinstance(own, list) else [] if own is None else [own]
+        return list(dict.fromkeys([self.tokenizer.eos_token_id, *more]))
+
+    @property
     def pad(self) -> int:
         """The token that fills rows up; any will do, since it is masked."""
         ends = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)

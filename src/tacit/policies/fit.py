@@ -29,6 +29,7 @@ from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
 from tacit.policies.trainer import PolicyTrainer
 from tacit.policies.training_config import PolicyTrainingConfig
 from tacit.policies.training_log import TrainingLog
+from tacit.policies.written import more_answers
 from tacit.rewards.model import RewardModel
 from tacit.training.loop import Event
 
@@ -53,6 +54,7 @@ def fit_policy(
     training: PolicyTrainingConfig | None = None,
     told: tuple[Tensor, Tensor] | None = None,
     rewards: tuple[Rewards, Rewards] | None = None,
+    embed: Callable[[Sequence[tuple[str, str]]], Tensor] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> SteerablePolicy:
     """Train a policy and return it at its best validation loss.
@@ -63,10 +65,13 @@ def fit_policy(
         items: (prompt, response) texts by item id.
         vectors: Float[items dim], as the reward model reads items.
         train, validation: choices of different users.
-        folder: for checkpoints, `metrics.jsonl` and reference log-probabilities; a killed run goes on from there.
+        folder: for checkpoints, `metrics.jsonl`, written answers and reference log-probabilities; a killed run goes
+            on from there.
         told: z of the users of `train` and of `validation`, Float[users latent] each: instead of inferring z a policy
             then learns to follow it. The true tastes make an upper line, zeros plain DPO for everybody.
         rewards: of the users of `train` and of `validation`, in place of what `reward` infers, for `teacher="reward"`.
+        embed: vectors of more items, Float[items dim]: allows the base to write answers (`training.written`) for what
+            `reward` infers to compare.
         target_groups: Bool[groups], what validation asks about; else groups are divided by hashes.
         on_event: receives training events; must be quick.
 
@@ -83,22 +88,35 @@ def fit_policy(
     if training.encoder_learning_rate and not training.max_context:
         raise ConfigError("encoder_learning_rate without max_context has no choices to read; set it to 0")
     tuned = TunedEncoder(reward) if training.encoder_learning_rate else None
-    inferred = None if told is not None else inferred_rewards(reward, vectors)
-    taught = rewards or (inferred and (inferred, inferred)) if teaches else None
     folder.mkdir(parents=True, exist_ok=True)
     log = TrainingLog(folder, on_event)
     latent = None if told is None else told[0].shape[1]
     policy = SteerablePolicy.new(base, reward, config, latent=latent, seed=training.seed)
-    used = _occurring(train, len(items)) | _occurring(validation, len(items))
-    rows = tokenise(policy.dialogue, items, used)
+    compared = train.occurring(len(items))
+    rows = tokenise(policy.dialogue, items, compared | validation.occurring(len(items)))
+    written = []
+    if teaches and training.written and embed is not None and told is None and rewards is None:
+        written = more_answers(
+            policy.dialogue, items, compared, training, file=folder / "written.json",
+            progress=lambda done, total: log({"event": "step", "name": "writing", "step": done, "steps": total}),
+        )  # fmt: skip
+    if written and embed is not None:
+        new = embed(written).half().float()  # as stored vectors are
+        readable = new.isfinite().all(1)
+        written = [item for item, fine in zip(written, readable.tolist(), strict=True) if fine]
+        items, vectors = [*items, *written], torch.cat([vectors, new[readable]])
+        compared = torch.cat([compared, torch.ones(len(written), dtype=torch.bool)])
+        rows = [*rows, *tokenise(policy.dialogue, written, compared[len(rows) :])]
     reference = reference_log_probs(
         policy.dialogue, rows, file=folder / "reference.safetensors",
         progress=lambda done, total: log({"event": "step", "name": "reference", "step": done, "steps": total}),
     )  # fmt: skip
+    inferred = None if told is not None else inferred_rewards(reward, vectors)
+    taught = rewards or (inferred and (inferred, inferred)) if teaches else None
     evidence = choice_evidence(reward, train, vectors)
     known = user_latents(reward, train, evidence) if told is None else told[0]
     asked = taught[0] if taught else inferred
-    teacher = asked and Teacher.build(items, _occurring(train, len(items)), asked, compared=training.compared)
+    teacher = asked and Teacher.build(items, compared, asked, compared=training.compared, written=len(written))
     pairs = PolicyPairs.build(
         train, evidence, rows, reference, reward, policy.dialogue, max_context=training.max_context, seed=training.seed,
         told=known if told or taught else None, teacher=teacher if taught else None,
@@ -135,7 +153,7 @@ def fit_policy(
     log({"event": "end", "name": "policy", "step": progress.step, "steps": steps})
     policy.notes.update({
         "training": training.model_dump(mode="json"), "steps": progress.step, "best_step": progress.best_step,
-        "seconds": result.metrics.get("train_runtime", 0.0),
+        "answers_written": len(written), "seconds": result.metrics.get("train_runtime", 0.0),
         **{f"validation_{name}": value for name, value in progress.best.items()},
     })  # fmt: skip
     return policy
@@ -155,13 +173,6 @@ def _values(validation: ChoiceIndex, taught: Rewards, z: Tensor) -> Tensor:
     """What the teacher of validation says of some answers there, as coarsely; z Float[users latent]."""
     users, items = validation.user[:256], validation.items[:256].clamp(min=0)
     return taught(users, items, z[users]).mul(100).round()
-
-
-def _occurring(index: ChoiceIndex, items: int) -> Tensor:
-    """Bool[items]: those that are an answer in some choice."""
-    used = torch.zeros(items, dtype=torch.bool)
-    used[index.items[index.rank >= 0]] = True
-    return used
 
 
 def choice_evidence(reward: RewardModel, index: ChoiceIndex, vectors: Tensor) -> Tensor:

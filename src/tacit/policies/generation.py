@@ -13,7 +13,7 @@ from tacit.errors import ChoiceError
 from tacit.policies.dialogue import Dialogue, Tokens
 from tacit.policies.within_base import WithinBase
 
-__all__ = ["Sampling", "generate", "stream"]
+__all__ = ["Sampling", "draw", "generate", "stream"]
 
 
 class Sampling(BaseModel):
@@ -74,7 +74,7 @@ class Sampling(BaseModel):
             "num_beams": self.beams,
             "num_return_sequences": 1 if self.drawn else self.samples,
             "max_new_tokens": self.max_new_tokens,
-            "eos_token_id": dialogue.base.tokenizer.eos_token_id,
+            "eos_token_id": dialogue.base.ends,
             "pad_token_id": dialogue.base.pad,
             "attention_mask": mask,
             "use_cache": True,
@@ -87,6 +87,11 @@ def generate(model: Any, dialogue: Dialogue, prompts: Sequence[str], sampling: S
     Raises:
         ChoiceError: a prompt that leaves no room for an answer.
     """
+    return [[text for text, _ in some] for some in draw(model, dialogue, prompts, sampling)]
+
+
+def draw(model: Any, dialogue: Dialogue, prompts: Sequence[str], sampling: Sampling) -> list[list[tuple[str, bool]]]:
+    """The same, and of each answer whether it came to its end within `max_new_tokens`."""
     if sampling.samples > sampling.beams and not sampling.drawn:
         raise ChoiceError(
             f"{sampling.samples} answers of {sampling.beams} beams, or at temperature 0, would not differ; "
@@ -97,8 +102,8 @@ def generate(model: Any, dialogue: Dialogue, prompts: Sequence[str], sampling: S
     ids, mask = tokens.ids.repeat_interleave(each, 0), tokens.mask.repeat_interleave(each, 0)
     with torch.inference_mode():
         rows = model.generate(input_ids=ids, **sampling.keywords(dialogue, mask))
-    texts = [_text(dialogue, row) for row in rows[:, ids.shape[1] :].tolist()]
-    return [texts[at : at + sampling.samples] for at in range(0, len(texts), sampling.samples)]
+    answers = [_text(dialogue, row) for row in rows[:, ids.shape[1] :].tolist()]
+    return [answers[at : at + sampling.samples] for at in range(0, len(answers), sampling.samples)]
 
 
 def stream(
@@ -152,10 +157,11 @@ def _asked(dialogue: Dialogue, prompts: Sequence[str], sampling: Sampling) -> To
     return dialogue.batch([(row, 0) for row in rows]).to(dialogue.base.device)
 
 
-def _text(dialogue: Dialogue, ids: list[int]) -> str:
-    end = dialogue.base.tokenizer.eos_token_id
-    ids = ids[: ids.index(end)] if end in ids else ids
-    return dialogue.base.tokenizer.decode(ids, skip_special_tokens=True).strip()
+def _text(dialogue: Dialogue, ids: list[int]) -> tuple[str, bool]:
+    """An answer, and whether it ended."""
+    ends = set(dialogue.base.ends)
+    length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    return dialogue.base.tokenizer.decode(ids[:length], skip_special_tokens=True).strip(), length < len(ids)
 
 
 class _Draw:

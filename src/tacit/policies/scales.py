@@ -84,7 +84,8 @@ def shared_share(teacher: Teacher, users: Tensor, known: Tensor) -> float:
         ConfigError: rewards that are not finite.
     """
     users = users[:: -(-len(users) // _USERS)]
-    prompts = torch.arange(0, len(teacher.answers), -(-len(teacher.answers) // _PROMPTS))
+    taught = teacher.prompt_of.unique()
+    prompts = taught[:: -(-len(taught) // _PROMPTS)]
     shared, own = 0.0, 0.0
     for answers in teacher.answers[prompts]:
         there = answers[answers >= 0]

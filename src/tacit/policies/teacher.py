@@ -16,6 +16,8 @@ Rewards = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _MOST = 64  # answers to one prompt that are looked at: the best of more is hardly better
 
+_LENDERS = 32  # a policy that is taught on fewer prompts learns the prompts
+
 
 @dataclass(frozen=True)
 class Teacher:
@@ -43,8 +45,14 @@ class Teacher:
     compared: int
 
     @classmethod
-    def build(cls, items: Sequence[tuple[str, str]], used: Tensor, rewards: Rewards, *, compared: int) -> "Teacher":
-        """Over the `used` items, Bool[items]; of very many answers to a prompt, some at random."""
+    def build(
+        cls, items: Sequence[tuple[str, str]], used: Tensor, rewards: Rewards, *, compared: int, written: int = 0
+    ) -> "Teacher":
+        """Over the `used` items, Bool[items]; of very many answers to a prompt, some at random.
+
+        The last `written` items are answers that nobody chose between. Where many prompts have got some, another with
+        less than `compared` answers is left aside, and one of these taught in its place.
+        """
         numbers: dict[str, int] = {}
         prompt_of = torch.tensor([numbers.setdefault(prompt, len(numbers)) for prompt, _ in items])
         known: list[list[int]] = [[] for _ in numbers]
@@ -54,6 +62,13 @@ class Teacher:
         known = [sorted(some, key=lambda item: float(order[item]))[:_MOST] for some in known]
         width = max(map(len, known), default=0)
         answers = torch.tensor([some + [-1] * (width - len(some)) for some in known], dtype=torch.int64)
+        lending = prompt_of[len(items) - written :].unique()
+        if len(lending) >= _LENDERS:
+            rows = torch.arange(len(known))
+            keeps = torch.tensor([len(some) for some in known]) >= min(compared, _MOST)
+            keeps[lending] = True
+            lent = lending[(hash_unit(rows, 409) * len(lending)).long()]
+            prompt_of = torch.where(keeps, rows, lent)[prompt_of]
         return cls(answers.view(len(known), width), prompt_of, rewards, compared)
 
     def pairs(self, users: Tensor, items: Tensor, z: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,9 @@ class PolicyTrainingConfig(BaseModel):
             reward model is. Z is then what all choices of a user say. `choices` learns from each choice itself (NP-DPO
             as published, with beta=0.1 and sft_weight=0).
         compared: answers that a teacher compares for one pair, drawn at random from all to the prompt.
+        written: answers that the base itself writes to a prompt of which fewer than `compared` are known, for the
+            teacher to compare too (to 256 prompts at most); 0 = none, and none where vectors come with the data, so
+            that nothing reads new texts. Of two answers, neither need be what a user would want.
         beta: how dear it is to leave the base.
         loss_type: of teacher `choices`: `sigmoid`, `ipo` or `robust`.
         noise: share of choices taken to be flipped, for `robust`.
@@ -46,6 +49,7 @@ class PolicyTrainingConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
     teacher: Literal["reward", "choices"] = "reward"
     compared: int = Field(default=16, ge=2)
+    written: int = Field(default=16, ge=0, le=64)
     beta: float = Field(default=0.3, gt=0)
     loss_type: PreferenceLoss = "sigmoid"
     noise: float = Field(default=0.0, ge=0, lt=0.5)

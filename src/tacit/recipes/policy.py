@@ -3,16 +3,18 @@
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from tacit.choices.table import ChoiceTable
+from tacit.embedders import SuppliedVectors
 from tacit.errors import ConfigError, TacitError
 from tacit.files import atomic_folder
 from tacit.policies import PolicyConfig, PolicyTrainingConfig, SteerablePolicy, fit_policy, load_base, reward_embedder
 from tacit.policies.storage import write_policy_files
-from tacit.recipes.items import item_vectors
+from tacit.recipes.items import item_vectors, text_vectors
 from tacit.recipes.reward import training_parts
 from tacit.rewards.model import RewardModel
 from tacit.training.loop import Event
@@ -21,8 +23,8 @@ __all__ = ["train_policy"]
 
 logger = logging.getLogger(__name__)
 
-_OWN = {"checkpoint", "reference.safetensors", "metrics.jsonl", "tensorboard"}
-_UNFINISHED = (".checkpoint.", ".reference.safetensors.")
+_OWN = {"checkpoint", "reference.safetensors", "written.json", "metrics.jsonl", "tensorboard"}
+_UNFINISHED = (".checkpoint.", ".reference.safetensors.", ".written.json.")
 """What a kill in the middle of writing leaves."""
 
 
@@ -58,30 +60,32 @@ def train_policy(
         EmbeddingError, StateMismatchError: the reward model's embedder is missing or another one.
     """
     training = training or PolicyTrainingConfig()
-    partial = _partial_folder(out)
+    unfinished = _unfinished_folder(out)
     parts = training_parts(table, training.seed)
     loaded = load_base(base, device=device, dtype=dtype)
-    vectors = item_vectors(table, reward_embedder(reward, loaded))
-    fresh = not partial.exists()
+    embedder = reward_embedder(reward, loaded)
+    vectors = item_vectors(table, embedder)
+    embed = None if isinstance(embedder, SuppliedVectors) else partial(text_vectors, embedder=embedder)
+    fresh = not unfinished.exists()
     try:
         policy = fit_policy(
-            loaded, reward, table.item_texts(), vectors, parts.train, parts.validation, folder=partial,
-            target_groups=parts.target_groups, config=config, training=training, on_event=on_event,
+            loaded, reward, table.item_texts(), vectors, parts.train, parts.validation, folder=unfinished,
+            target_groups=parts.target_groups, config=config, training=training, embed=embed, on_event=on_event,
         )  # fmt: skip
     except TacitError:
         if fresh:  # what stopped it would stop it again: nothing here is worth resuming
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
         raise
     if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
         return policy
     with atomic_folder(out) as folder:
         write_policy_files(policy, folder)
-        shutil.copy(partial / "metrics.jsonl", folder / "metrics.jsonl")
-    shutil.rmtree(partial)
+        shutil.copy(unfinished / "metrics.jsonl", folder / "metrics.jsonl")
+    shutil.rmtree(unfinished)
     return policy
 
 
-def _partial_folder(out: Path) -> Path:
+def _unfinished_folder(out: Path) -> Path:
     """Where an unfinished run lives.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -10,11 +11,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from tacit.choices.index import ChoiceIndex
+from tacit.embedders import resolve_embedder
 from tacit.episodes import step_generator
 from tacit.policies import ModulatorConfig, SteerablePolicy, load_base
 from tacit.policies.fit import choice_evidence, fit_policy
 from tacit.policies.pairs import user_latents
 from tacit.policies.teacher import Rewards, inferred_rewards
+from tacit.recipes.items import text_vectors
 from tacit.recipes.steering.setting import NAT
 from tacit.recipes.steering.world import SteeringWorld
 from tacit.worlds.text.base_model import text_base
@@ -70,15 +73,25 @@ def find_types(world: SteeringWorld, count: int = 8) -> Types:
 
 
 def train_arm(
-    world: SteeringWorld, folder: Path, arm: Arm, *, kind: str = "gated_lora", types: Types | None = None
+    world: SteeringWorld,
+    folder: Path,
+    arm: Arm,
+    *,
+    kind: str = "gated_lora",
+    types: Types | None = None,
+    written: int = 0,
 ) -> SteerablePolicy:
-    """One policy; `kind` is its modulator's. The base's log-probabilities are kept in `folder` for the next."""
+    """One policy; `kind` is its modulator's, and the base writes `written` answers to prompts of few.
+
+    The base's log-probabilities are kept in `folder` for the next.
+    """
     setting, (told, rewards) = world.setting, _told(world, arm, types)
     modulator = setting.policy.modulator.model_dump() | {"kind": kind}
-    changed: dict[str, Any] = {"teacher": "choices" if arm in ("choices", "nothing") else "reward", "seed": world.seed}
+    teacher = "choices" if arm in ("choices", "nothing") else "reward"
+    changed: dict[str, Any] = {"teacher": teacher, "seed": world.seed, "written": written}
     if kind == "soft_token":
         changed["learning_rate"] = SOFT_TOKEN_RATE
-    own = folder / f"{arm}-{kind}"
+    own = folder / f"{arm}-{kind}-{written}"
     own.mkdir(parents=True)
     kept = folder / "reference.safetensors"
     if kept.exists():
@@ -89,7 +102,7 @@ def train_arm(
         config=setting.policy.model_copy(update={"modulator": ModulatorConfig.model_validate(modulator)}),
         training=setting.training.model_copy(update=changed),
         told=None if told is None else (told, told), rewards=None if rewards is None else (rewards, rewards),
-        on_event=world.on_event,
+        embed=partial(text_vectors, embedder=resolve_embedder("hash")), on_event=world.on_event,
     )  # fmt: skip
     shutil.copy(own / kept.name, kept)
     return policy
