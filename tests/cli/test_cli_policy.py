@@ -113,11 +113,12 @@ def test_the_base_writes_answers_for_the_reward_to_compare(
         return [[("Another answer.", True)] * sampling.samples for _ in prompts]
 
     monkeypatch.setattr("tacit.policies.written.draw", draw)
-    code, out, err = run(*training(story, "--out", "p", "--json"))
+    two = ("--set", "training.written=2")
+    code, out, err = run(*training(story, "--out", "p", "--json", *two))
     assert code == 0, err
     assert json.loads(out)["answers_written"] == len(asked) == len(set(asked)) > 2
     assert set(asked) <= {row["prompt"] for row in small_rows()}
-    code, out, err = run(*training(story, "--out", "q"))
+    code, out, err = run(*training(story, "--out", "q", *two))
     assert code == 0, err
     assert f"taught with {len(asked) // 2} answers that the base wrote" in " ".join(out.split())
     code, out, err = run(*training(story, "--out", "r", "--set", "training.written=0"))

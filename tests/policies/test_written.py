@@ -142,6 +142,10 @@ def test_of_very_many_prompts_some_at_random_are_written_for(base: Base, monkeyp
     assert len(set(asked)) == 20
     assert min(asked) < 60
     assert max(asked) > 140
+    for most, prompts in ((9, 3), (1, 1)):
+        drawn.asked.clear()
+        more_answers(Dialogue(base), items, torch.ones(200, dtype=torch.bool), short(written=3), most=most)
+        assert len(list(itertools.chain(*drawn.asked))) == prompts
 
 
 # -- in training -------------------------------------------------------------------------------------------------------
@@ -164,12 +168,12 @@ def test_the_teacher_compares_what_was_written(
     drawn = Drawn(monkeypatch, [("new one", True), ("and another", True)])
     seen: list[Any] = []
     monkeypatch.setattr("tacit.policies.fit.set_scales", lambda _, pairs, *__, **___: seen.append(pairs))
-    taught = short(teacher="reward", written=2, max_steps=2)
+    taught = short(teacher="reward", written=2, max_steps=8)
     found = {
         "written": fit(shared_base, tmp_path / "a", world, training=taught, embed=embedded),
         "again": fit(shared_base, tmp_path / "b", world, training=taught, embed=embedded),
         "nothing to read with": fit(shared_base, tmp_path / "c", world, training=taught),
-        "none": fit(shared_base, tmp_path / "d", world, training=short(teacher="reward", written=0, max_steps=2),
+        "none": fit(shared_base, tmp_path / "d", world, training=short(teacher="reward", written=0, max_steps=8),
                     embed=embedded),
     }  # fmt: skip
     asked = set(itertools.chain(*drawn.asked))
@@ -201,7 +205,7 @@ def test_what_cannot_be_read_is_not_compared(
     def broken(items: Any) -> Tensor:
         return torch.tensor([[1e6 if text == "three" else 1.0] * 8 for _, text in items])  # beyond half precision
 
-    training = short(teacher="reward", written=2, max_steps=1, eval_steps=1)
+    training = short(teacher="reward", written=2, max_steps=8, eval_steps=8)
     policy = fit(shared_base, tmp_path, world, training=training, embed=broken)
     assert policy.notes["answers_written"] == 8
     assert ((seen[0].teacher.answers >= len(world.items)).sum(1)[:8] == 1).all()

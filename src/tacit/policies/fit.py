@@ -94,10 +94,11 @@ def fit_policy(
     policy = SteerablePolicy.new(base, reward, config, latent=latent, seed=training.seed)
     compared = train.occurring(len(items))
     rows = tokenise(policy.dialogue, items, compared | validation.occurring(len(items)))
-    written = []
+    processes, written = int(os.environ.get("WORLD_SIZE", "1")), []  # as launchers say
     if teaches and training.written and embed is not None and told is None and rewards is None:
         written = more_answers(
             policy.dialogue, items, compared, training, file=folder / "written.json",
+            most=training.steps(len(train), processes) * training.pairs_per_step(processes) // 2,
             progress=lambda done, total: log({"event": "step", "name": "writing", "step": done, "steps": total}),
         )  # fmt: skip
     if written and embed is not None:
@@ -122,7 +123,7 @@ def fit_policy(
         told=known if told or taught else None, teacher=teacher if taught else None,
         vectors=None if tuned is None else vectors,
     )  # fmt: skip
-    steps = training.steps(len(pairs), int(os.environ.get("WORLD_SIZE", "1")))  # as launchers say
+    steps = training.steps(len(pairs), processes)
     training = training.model_copy(update={"max_steps": steps})
     set_scales(policy.modulator, pairs, known, teacher, told=told is not None)
     nobody = torch.zeros(validation.n_users, known.shape[1])

@@ -22,8 +22,9 @@ class PolicyTrainingConfig(BaseModel):
             as published, with beta=0.1 and sft_weight=0).
         compared: answers that a teacher compares for one pair, drawn at random from all to the prompt.
         written: answers that the base itself writes to a prompt of which fewer than `compared` are known, for the
-            teacher to compare too (to 256 prompts at most); 0 = none, and none where vectors come with the data, so
-            that nothing reads new texts. Of two answers, neither need be what a user would want.
+            teacher to compare too: of two answers, neither need be what a user would want. At most to 256 prompts, and
+            half as many answers as pairs are taught. 0 = none; none either where vectors come with the data, so that
+            nothing reads new texts.
         beta: how dear it is to leave the base.
         loss_type: of teacher `choices`: `sigmoid`, `ipo` or `robust`.
         noise: share of choices taken to be flipped, for `robust`.
@@ -80,5 +81,8 @@ class PolicyTrainingConfig(BaseModel):
 
     def steps(self, pairs: int, processes: int = 1) -> int:
         """Optimiser steps on so many pairs, where so many processes share a step."""
-        each = self.per_device_train_batch_size * self.gradient_accumulation_steps * processes
-        return self.max_steps or min(max(-(-_PASSES * pairs // each), _FEWEST), _MOST)
+        return self.max_steps or min(max(-(-_PASSES * pairs // self.pairs_per_step(processes)), _FEWEST), _MOST)
+
+    def pairs_per_step(self, processes: int = 1) -> int:
+        """Pairs of all processes together in one optimiser step."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps * processes

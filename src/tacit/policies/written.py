@@ -41,12 +41,14 @@ def more_answers(
     used: Tensor,
     training: PolicyTrainingConfig,
     *,
+    most: int = 10**9,
     file: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Item]:
     """New answers to prompts that fewer than `training.compared` of the `used` items (Bool[items]) are answers to.
 
-    They are about as long as those at most: 95 % of them are within the limit, which is 256 tokens if that is less.
+    They go to 256 of these prompts, drawn at random, or to as few as `most` answers allow, but to one at least. Their
+    longest is what 95 % of the used answers keep within, and 256 tokens if that is less.
     """
     known = Counter(items[item][0] for item in used.nonzero().squeeze(1).tolist())
     longest = _usual_length(dialogue, items, used)
@@ -55,8 +57,8 @@ def more_answers(
     ]
     order = hash_unit(torch.arange(len(few)), 410).argsort()
     found = write_answers(
-        dialogue, [few[place] for place in order[:_PROMPTS].tolist()], training.written, longest=longest,
-        seed=training.seed, file=file, progress=progress,
+        dialogue, [few[place] for place in order[: min(_PROMPTS, max(1, most // training.written))].tolist()],
+        training.written, longest=longest, seed=training.seed, file=file, progress=progress,
     )  # fmt: skip
     there = set(items)
     found = [item for item in found if item not in there]
