@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tacit.errors import ChoiceError
 from tacit.policies.dialogue import Dialogue, Tokens
+from tacit.policies.drawing import Draw, Nucleus
 from tacit.policies.within_base import WithinBase
 
 __all__ = ["Sampling", "draw", "generate", "stream"]
@@ -57,17 +58,18 @@ class Sampling(BaseModel):
 
         `mask`, Int64[rows tokens], is 0 where prompts are padded.
         """
-        from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+        from transformers import LogitsProcessorList, TemperatureLogitsWarper
 
         draws: list[Any] = []
         if self.drawn:
-            draws.append(TemperatureLogitsWarper(self.temperature))
-            if self.top_p < 1:  # it sorts the whole vocabulary for every token
-                draws.append(TopPLogitsWarper(self.top_p))
+            if self.temperature != 1:
+                draws.append(TemperatureLogitsWarper(self.temperature))
+            if self.top_p < 1:
+                draws.append(Nucleus(self.top_p))
             if self.within_base:
                 warp: Any = LogitsProcessorList(draws)
                 draws.append(WithinBase(dialogue.base.model, mask, warp))
-            draws.append(_Draw(self.seed, dialogue.base.device))
+            draws.append(Draw(self.seed, dialogue.base.device))
         return {
             "do_sample": False,
             "logits_processor": LogitsProcessorList(draws),
@@ -162,18 +164,3 @@ def _text(dialogue: Dialogue, ids: list[int]) -> tuple[str, bool]:
     ends = set(dialogue.base.ends)
     length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
     return dialogue.base.tokenizer.decode(ids[:length], skip_special_tokens=True).strip(), length < len(ids)
-
-
-class _Draw:
-    """Adds Gumbel noise to logits, so that the largest is a draw from their softmax.
-
-    The noise has a generator of its own: torch's global one is shared by all threads, so that answers written at the
-    same time, and whatever else draws meanwhile, would change one another.
-    """
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self._generator = torch.Generator(device).manual_seed(seed)
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        wait = torch.empty_like(scores).exponential_(generator=self._generator)
-        return scores - wait.clamp_(min=torch.finfo(wait.dtype).tiny).log()
