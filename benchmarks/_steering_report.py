@@ -12,6 +12,9 @@ __all__ = ["report", "summarise"]
 
 AGAINST = ("unsteered", "DPO for everybody")
 BAYES = "told, as Bayes believes"
+SHUFFLED = "shuffled user"
+CONTROLS = (("NP-DPO", "0"), (SHUFFLED, "5"), (SHUFFLED, "10"), (SHUFFLED, "20"))
+RESAMPLES = 4000
 LANGUAGE = ("perplexity", "malformed", "distinct", "empty", "words", "apart")
 
 
@@ -59,6 +62,7 @@ def summarise(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "seeds": sorted({part["seed"] for part in parts}),
         "methods": methods,
+        "controls": _controls(whole),
         "directions": {
             way: _mean([part["directions"].get(way) for part in whole])
             for way in sorted({way for part in whole for way in part["directions"]})
@@ -69,6 +73,54 @@ def summarise(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "spearman": [_spearman(-line[:, 0]), _spearman(line[:, 1])],
         },
     }
+
+
+def _controls(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What must be no better than one policy for everybody: true reward less that policy's, in nats, paired by person.
+
+    Two people are alike by chance: their tastes are uniform on a sphere, so the cosine of a pair is 0 on average, but
+    over 100 pairs the mean still wanders by 0.045, and whoever steers well turns it into reward. With another person's
+    choices, "unrelated" is therefore the reward where that cosine is 0: the intercept of a line through all pairs
+    (a control variate: a quantity whose expectation is known).
+    """
+    alike = torch.cat([_likeness(torch.tensor([one["tastes"] for one in part["answers"]])) for part in parts])
+    found = []
+    for name, k in CONTROLS:
+        if not all(k in part["methods"].get(name, {}) for part in parts):
+            continue
+        gain = torch.cat([
+            torch.tensor(part["methods"][name][k]["gold"]).mean(1)
+            - torch.tensor(part["methods"]["DPO for everybody"]["0"]["gold"]).mean(1)
+            for part in parts
+        ])  # fmt: skip
+        rows = torch.randint(len(gain), (RESAMPLES, len(gain)), generator=torch.Generator().manual_seed(0))
+        one = {"method": name, "k": int(k), "gain": float(gain.mean()), "gain_interval": _middle(gain[rows].mean(1))}
+        if name == SHUFFLED:
+            whole = torch.arange(len(gain)).unsqueeze(0)
+            one |= {
+                "cosine": float(alike.mean()),
+                "unrelated": float(_intercept(alike[whole], gain[whole])),
+                "unrelated_interval": _middle(_intercept(alike[rows], gain[rows])),
+            }
+        found.append(one)
+    return found
+
+
+def _likeness(tastes: Tensor) -> Tensor:
+    """Cosine of each person's tastes, Float[people attributes], and those of whose choices `SteeringWorld` swaps in."""
+    return torch.cosine_similarity(tastes, tastes.roll(1, 0), dim=1)
+
+
+def _intercept(x: Tensor, y: Tensor) -> Tensor:
+    """Of the least-squares line y(x) in each row."""
+    x_mean, y_mean = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
+    slope = ((x - x_mean) * (y - y_mean)).sum(1) / (x - x_mean).square().sum(1).clamp(min=1e-12)
+    return y_mean.squeeze(1) - slope * x_mean.squeeze(1)
+
+
+def _middle(values: Tensor) -> list[float]:
+    """The 95 % in the middle."""
+    return values.quantile(torch.tensor([0.025, 0.975])).tolist()
 
 
 def report(result: Mapping[str, Any], table: Callable[[list[str], list[list[str]]], None]) -> None:
@@ -101,6 +153,17 @@ def report(result: Mapping[str, Any], table: Callable[[list[str], list[list[str]
         rows,
     )
     table(["method", "k", *LANGUAGE], language)
+    table(
+        ["less everybody's DPO", "k", "nats (95 %)", "unrelated tastes (95 %)", "mean cosine"],
+        [
+            [
+                one["method"], str(one["k"]), _with_interval(one["gain"], one["gain_interval"]),
+                _with_interval(one["unrelated"], one["unrelated_interval"]) if "unrelated" in one else "",
+                f"{one['cosine']:+.3f}" if "cosine" in one else "",
+            ]
+            for one in result["controls"]
+        ],
+    )  # fmt: skip
     table(["NP-DPO, k = 10", "moved, sd"], [[way, f"{value:+.2f}"] for way, value in result["directions"].items()])
     line = result["continuum"]
     last = len(line["points"]) - 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from _report import table
-from _steering_report import report, summarise
+from _steering_report import _controls, report, summarise
 
 
 def numbers(*gold: float, words: float = 10.0) -> dict[str, Any]:
@@ -26,6 +26,7 @@ def ours(seed: int, *, told: float, steered: float) -> dict[str, Any]:
         "directions": {"more length": 0.4 + seed},
         "continuum": [[2.0, 0.0], [1.0, 3.0], [1.5, 4.0]],
         "continuum_answers_a_point": 10,
+        "answers": [{"tastes": [1.0, 0.0]}, {"tastes": [0.0, 1.0]}],
     }
 
 
@@ -65,3 +66,26 @@ def test_told_no_better_than_unsteered_leaves_the_ratio_out(capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert "Spearman: A falls 0.500, B rises 1.000" in printed
     assert "- (" in printed
+
+
+def test_chance_likeness_of_swapped_people_is_taken_out_of_the_control() -> None:
+    """Pairs of cosine 1, 0 and 0, and reward that follows it: 3 nats for one's own taste, 0.2 for just any."""
+    part = ours(0, told=4.0, steered=1.0)
+    part["answers"] = [{"tastes": tastes} for tastes in ([1.0, 0.0], [1.0, 0.0], [0.0, 1.0])]
+    part["methods"] = {
+        "DPO for everybody": {"0": numbers(0.5, 0.5, 0.5)},
+        "shuffled user": {"5": numbers(0.7, 3.7, 0.7)},
+    }
+    (control,) = _controls([part])
+    assert control["cosine"] == pytest.approx(1 / 3)
+    assert control["gain"] == pytest.approx(0.2 + 3 / 3)
+    assert control["unrelated"] == pytest.approx(0.2)
+
+
+def test_nobody_known_is_compared_with_one_policy_for_everybody_by_person() -> None:
+    part = ours(0, told=4.0, steered=1.0)
+    part["methods"]["NP-DPO"]["0"] = numbers(0.4, 0.8)
+    (control,) = summarise([part])["controls"]
+    assert (control["method"], control["k"]) == ("NP-DPO", 0)
+    assert control["gain"] == pytest.approx(0.1)
+    assert control["gain_interval"] == pytest.approx([-0.1, 0.3])
