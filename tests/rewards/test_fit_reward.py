@@ -10,6 +10,7 @@ from reward_problems import Problem, accuracy, batch_of, problem, short, small
 from tacit.choices import ChoiceIndex
 from tacit.errors import ChoiceError, ConfigError
 from tacit.rewards import RewardConfig, RewardModel, fit_reward
+from tacit.rewards.fit import _warn_if_inert
 from tacit.rewards.network import RewardNetwork
 from tacit.training import ObjectiveConfig
 
@@ -69,6 +70,28 @@ def test_inert_personalisation_is_reported(caplog: pytest.LogCaptureFixture) -> 
         fit_reward(**alike.settings(), config=small(), training=short(), on_event=events.append)
     assert "personalisation is inert" in caplog.text
     assert [event["event"] for event in events][-1] == "inert"
+
+
+@pytest.mark.parametrize(
+    ("gain", "error", "active", "said"),
+    [
+        (0.2, 0.05, 3.0, ""),
+        (0.2, 0.05, 0.0, "inert"),
+        (0.2, 0.15, 3.0, "10 validation users are too few to tell"),
+        (-0.1, 0.3, 3.0, "10 validation users are too few to tell"),
+        (0.01, 0.01, 3.0, "inert"),
+        (0.0, 0.0, 3.0, "inert"),
+    ],
+)
+def test_few_users_are_no_proof_of_inertness(
+    gain: float, error: float, active: float, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A gain that is uncertain by more than would matter is neither there nor absent."""
+    events: list[dict] = []
+    _warn_if_inert({"swap_gain": gain, "swap_gain_error": error, "active_units": active}, 10, "reward", events.append)
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
+    assert bool(events) == (said == "inert")
 
 
 def test_a_pooled_model_is_not_called_inert(caplog: pytest.LogCaptureFixture) -> None:

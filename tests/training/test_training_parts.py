@@ -111,11 +111,11 @@ def episode(users: list[float], weight: list[list[float]] | None = None) -> Epis
 
 
 def test_swapping_users_costs_what_they_differ() -> None:
-    """Users 0, 1, 3 get the latents of 3, 0, 1: costs 9, 1, 4."""
+    """Users 0, 1, 3 get the latents of one another: costs 9 and 1, 1 and 4, 4 and 9."""
     report = collapse_report(Told(), episode([0.0, 1.0, 3.0]))
     assert report["swap_gain"] == pytest.approx(14 / 3)
     assert report["reward_change"] == pytest.approx(14 / 3)
-    assert report["swap_gain_error"] == pytest.approx(torch.tensor([9.0, 1.0, 4.0]).std().item() / 3**0.5)
+    assert report["swap_gain_error"] == pytest.approx(torch.tensor([5.0, 2.5, 6.5]).std().item() / 3**0.5)
     assert report["active_units"] == 1
 
 
@@ -126,7 +126,7 @@ def test_users_alike_are_inert() -> None:
 
 def test_padding_targets_and_users_without_targets_do_not_count() -> None:
     report = collapse_report(Told(), episode([0.0, 1.0, 3.0], [[1.0, 0.0], [0.0, 0.0], [2.0, 2.0]]))
-    assert report["swap_gain"] == pytest.approx((9 + 4) / 2)
+    assert report["swap_gain"] == pytest.approx((5 + 6.5) / 2)
 
 
 def test_one_user_says_nothing() -> None:
