@@ -1,5 +1,6 @@
 """The summary of `benchmarks/steering.py`: means over people first, ratios last, every method against its own seeds."""
 
+import re
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ def ours(seed: int, *, told: float, steered: float) -> dict[str, Any]:
             "unsteered": {"0": numbers(0.0, 0.0)},
             "told": {"0": numbers(told - 1, told + 1)},
             "DPO for everybody": {"0": numbers(0.5, 0.5)},
-            "NP-DPO": {"5": numbers(steered, steered)},
+            "NP-DPO": {"0": numbers(0.4, 0.8), "5": numbers(steered, steered)},
+            "shuffled user": {"5": numbers(0.7, 0.7)},
             "told, as Bayes believes": {"5": numbers(told / 2, told / 2)},
         },
         "directions": {"more length": 0.4 + seed},
@@ -66,6 +68,7 @@ def test_told_no_better_than_unsteered_leaves_the_ratio_out(capsys: pytest.Captu
     printed = capsys.readouterr().out
     assert "Spearman: A falls 0.500, B rises 1.000" in printed
     assert "- (" in printed
+    assert re.search(r"shuffled user +5 +0\.20 \(0\.20 to 0\.20\) +0\.20 \(0\.20 to 0\.20\) +\+0\.000", printed)
 
 
 def test_chance_likeness_of_swapped_people_is_taken_out_of_the_control() -> None:
@@ -83,9 +86,9 @@ def test_chance_likeness_of_swapped_people_is_taken_out_of_the_control() -> None
 
 
 def test_nobody_known_is_compared_with_one_policy_for_everybody_by_person() -> None:
-    part = ours(0, told=4.0, steered=1.0)
-    part["methods"]["NP-DPO"]["0"] = numbers(0.4, 0.8)
-    (control,) = summarise([part])["controls"]
+    control, shuffled = summarise([ours(0, told=4.0, steered=1.0)])["controls"]
     assert (control["method"], control["k"]) == ("NP-DPO", 0)
     assert control["gain"] == pytest.approx(0.1)
     assert control["gain_interval"] == pytest.approx([-0.1, 0.3])
+    assert shuffled["unrelated"] == pytest.approx(shuffled["gain"]) == pytest.approx(0.2)
+    assert shuffled["unrelated_interval"] == pytest.approx([0.2, 0.2])

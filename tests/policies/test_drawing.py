@@ -39,9 +39,10 @@ def test_one_flat_row_among_steep_ones_is_not_cut_short() -> None:
     assert (kept[[0, 1, 3]] < 256).all()
 
 
-def test_of_equally_likely_tokens_no_more_are_kept_than_needed() -> None:
-    scores = torch.zeros(1, 10)
-    assert Nucleus(0.45)(NO_IDS, scores).isfinite().sum() == 5
+@pytest.mark.parametrize(("vocabulary", "top_p", "kept"), [(10, 0.45, 5), (20_000, 0.05, 1000)])
+def test_of_equally_likely_tokens_no_more_are_kept_than_needed(vocabulary: int, top_p: float, kept: int) -> None:
+    """Also where a second look finds others among them."""
+    assert Nucleus(top_p)(NO_IDS, torch.zeros(1, vocabulary)).isfinite().sum() == pytest.approx(kept, abs=1)
 
 
 def test_draws_follow_the_logits_over_a_large_vocabulary() -> None:
@@ -54,11 +55,11 @@ def test_draws_follow_the_logits_over_a_large_vocabulary() -> None:
     assert_close((found[:, None] == places).double().mean(0), scores[0, places].double().softmax(0), rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize("number", [0.0, 1 - 2**-24])
+@pytest.mark.parametrize("number", [0.0, 1 - 2**-53])
 def test_no_random_number_draws_what_is_left_out(number: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The least and the largest, with impossible tokens first and last."""
     scores = torch.tensor([-torch.inf, -torch.inf, 0.3, -torch.inf, 0.1, -torch.inf]).repeat(5, 1)
-    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, number))
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, number, dtype=torch.float64))
     assert Draw(seed=0, device=CPU)(NO_IDS, scores).argmax(1).tolist() == [4 if number == 0 else 2] * 5
 
 
@@ -74,5 +75,5 @@ def test_logits_that_are_no_numbers_are_an_error() -> None:
     scores = torch.zeros(3, 10)
     scores[1, 4] = torch.nan
     with pytest.raises(ConfigError, match="not finite") as caught:
-        Draw(seed=0, device=CPU)(NO_IDS, scores)
+        Draw(seed=0, device=CPU)(NO_IDS, Nucleus(0.9)(NO_IDS, scores))
     assert "\n" not in str(caught.value)

@@ -1,7 +1,7 @@
 """Answers: each row its own user's, fixed by the seed, and nothing global touched."""
 
 import time
-from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from threading import Barrier
@@ -190,25 +190,34 @@ def test_a_stream_is_the_generated_answer_in_pieces(policy: SteerablePolicy, sam
         assert "".join(pieces).strip() == policy.generate([prompt], z, sampling)[0][0]
 
 
+def seeds_of_several_words(policy: SteerablePolicy) -> Iterator[int]:
+    """A stream goes on at white space, of which a random model writes little."""
+    return (seed for seed in range(100) if len(list(policy.stream(PROMPTS[0], Z[:1], long(seed)))) > 1)
+
+
+def long(seed: int) -> Sampling:
+    return Sampling(max_new_tokens=60, seed=seed)
+
+
 def test_a_stream_comes_while_it_is_written(policy: SteerablePolicy) -> None:
-    pieces = Counter(len(list(policy.stream(PROMPTS[0], Z[:1], Sampling(max_new_tokens=60, seed=s)))) for s in range(4))
-    assert max(pieces) > 1
+    assert next(seeds_of_several_words(policy), None) is not None
 
 
 def test_whoever_stops_reading_a_stream_stops_its_writing(policy: SteerablePolicy) -> None:
+    seeds = list(islice(seeds_of_several_words(policy), 3))
     written: list[float] = []
     policy.base.model.register_forward_hook(lambda *_: written.append(time.sleep(0.02) or 0))
 
     def tokens(seed: int, *, pieces: int | None) -> int:
         """Written of an answer of which so many pieces are read (None: all)."""
         written.clear()
-        reading = policy.stream(PROMPTS[0], Z[:1], Sampling(max_new_tokens=60, seed=seed))
+        reading = policy.stream(PROMPTS[0], Z[:1], long(seed))
         assert list(islice(reading, pieces))
         reading.close()
         return len(written)
 
-    whole = [tokens(seed, pieces=None) for seed in range(4)]
-    begun = [tokens(seed, pieces=1) for seed in range(4)]
+    whole = [tokens(seed, pieces=None) for seed in seeds]
+    begun = [tokens(seed, pieces=1) for seed in seeds]
     assert sum(begun) < sum(whole)
     time.sleep(0.1)
     assert len(written) == begun[-1]

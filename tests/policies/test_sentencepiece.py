@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import sentencepiece
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tacit.errors import ConfigError
 from tacit.policies import Sampling, SteerablePolicy, load_base
 from tacit.rewards import RewardModel
 
@@ -48,3 +50,12 @@ def test_another_vocabulary_is_another_base(folder: Path) -> None:
     assert b"the" in whole
     file.write_bytes(whole.replace(b"the", b"thf"))
     assert load_base(str(folder)).fingerprint != known
+
+
+def test_a_tokenizer_model_that_cannot_be_read_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)  # as good as absent
+    with pytest.raises(ConfigError, match="--upgrade sentencepiece protobuf") as caught:
+        load_base(str(folder))
+    assert "\n" not in str(caught.value)

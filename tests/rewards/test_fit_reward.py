@@ -73,25 +73,29 @@ def test_inert_personalisation_is_reported(caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.parametrize(
-    ("gain", "error", "active", "said"),
+    ("gain", "error", "active", "users", "said"),
     [
-        (0.2, 0.05, 3.0, ""),
-        (0.2, 0.05, 0.0, "inert"),
-        (0.2, 0.15, 3.0, "10 validation users are too few to tell"),
-        (-0.1, 0.3, 3.0, "10 validation users are too few to tell"),
-        (0.01, 0.01, 3.0, "inert"),
-        (0.0, 0.0, 3.0, "inert"),
+        (0.2, 0.05, 3, 10, ""),
+        (0.2, 0.05, 0, 10, "inert"),
+        (0.2, 0.15, 3, 10, "unclear"),
+        (-0.1, 0.3, 3, 10, "unclear"),
+        (0.01, 0.01, 3, 10, "inert"),
+        (0.0, 0.0, 3, 10, "inert"),
+        (0.0, 0.0, 0, 1, "unclear"),
+        (0.01, 0.01, 3, 4, "unclear"),
     ],
 )
 def test_few_users_are_no_proof_of_inertness(
-    gain: float, error: float, active: float, said: str, caplog: pytest.LogCaptureFixture
+    gain: float, error: float, active: int, users: int, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A gain that is uncertain by more than would matter is neither there nor absent."""
     events: list[dict] = []
-    _warn_if_inert({"swap_gain": gain, "swap_gain_error": error, "active_units": active}, 10, "reward", events.append)
-    assert said in caplog.text
+    metrics = {"swap_gain": gain, "swap_gain_error": error, "active_units": active, "swap_users": users}
+    _warn_if_inert(metrics, "reward", events.append)
+    assert [event["event"] for event in events] == ([said] if said else [])
+    words = {"": "", "inert": "personalisation is inert", "unclear": f"{users} validation users are too few"}
+    assert words[said] in caplog.text
     assert bool(caplog.text) == bool(said)
-    assert bool(events) == (said == "inert")
 
 
 def test_a_pooled_model_is_not_called_inert(caplog: pytest.LogCaptureFixture) -> None:

@@ -121,16 +121,21 @@ def test_swapping_users_costs_what_they_differ() -> None:
 
 def test_users_alike_are_inert() -> None:
     report = collapse_report(Told(), episode([2.0, 2.0, 2.0]))
-    assert report == {"active_units": 0.0, "reward_change": 0.0, "swap_gain": 0.0, "swap_gain_error": 0.0}
+    assert report == dict.fromkeys(("active_units", "reward_change", "swap_gain", "swap_gain_error"), 0) | {
+        "swap_users": 3
+    }
 
 
 def test_padding_targets_and_users_without_targets_do_not_count() -> None:
     report = collapse_report(Told(), episode([0.0, 1.0, 3.0], [[1.0, 0.0], [0.0, 0.0], [2.0, 2.0]]))
     assert report["swap_gain"] == pytest.approx((5 + 6.5) / 2)
+    assert report["swap_users"] == 2
 
 
 def test_one_user_says_nothing() -> None:
-    assert set(collapse_report(Told(), episode([1.0])).values()) == {0.0}
+    report = collapse_report(Told(), episode([1.0]))
+    assert report.pop("swap_users") == 1
+    assert set(report.values()) == {0.0}
 
 
 # -- configuration -----------------------------------------------------------------------------------------------------

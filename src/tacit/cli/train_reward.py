@@ -24,6 +24,10 @@ from tacit.training import TrainingConfig
 __all__ = ["EXAMPLE", "TrainRewardConfig", "train_reward"]
 
 EXAMPLE = "tacit train-reward data.jsonl --out model/ --set training.steps=1000"
+_VERDICTS = {
+    "inert": "personalisation is inert: knowing the user does not help here (see the warning above)",
+    "unclear": "validation users are too few to tell whether personalisation helps (see the warning above)",
+}
 
 
 class TrainRewardConfig(BaseModel):
@@ -70,13 +74,13 @@ def train_reward(
     table = read_choices(data, skip_bad_rows=skip_bad_rows)
     plan_training(table, configured.reward, configured.training)  # to fail before hours of embedding
     chosen_embedder = table_embedder(table, embedder)
-    inert: list[dict[str, Any]] = []
+    verdicts: list[str] = []
     with progress("embedding") as report:
         vectors = item_vectors(table, chosen_embedder, store, progress=report)
     with progress("training") as report:
 
         def on_event(event: dict[str, Any]) -> None:
-            inert.extend([event] if event["event"] == "inert" else [])
+            verdicts.extend([event["event"]] if event["event"] in _VERDICTS else [])
             report.event(event)
 
         trained = train(
@@ -99,7 +103,7 @@ def train_reward(
             | {key: note[f"validation_{key}"] for key in ("accuracy", "nll")}
             for name, note in notes.items()
         },
-        "inert": bool(inert),
+        "inert": None if "unclear" in verdicts else "inert" in verdicts,
         "seconds": time.perf_counter() - started,
     }
     summary = (
@@ -107,8 +111,7 @@ def train_reward(
         f"embedder {chosen_embedder.name} ({chosen_embedder.dim} dimensions)"
     )
     view: list[Any] = [summary, _table(result["validation"])]
-    if inert:
-        view.append("personalisation is inert: knowing the user does not help here (see the warning above)")
+    view.extend(_VERDICTS[verdict] for verdict in verdicts)
     return Result(result, [*view, f"written: {out} ({result['seconds']:.0f} s)"])
 
 

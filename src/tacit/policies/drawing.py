@@ -29,8 +29,10 @@ class Nucleus:
         rows, count = torch.arange(len(scores), device=scores.device), min(_FIRST, vocabulary)
         while len(rows):  # fewer every time: those whose nucleus is larger
             top, tokens = likely[rows].topk(count)
-            inside = top.cumsum(-1) - top < self.top_p  # what is likelier than a token does not reach it yet
-            kept[rows] = kept[rows].scatter(-1, tokens, inside)
+            inside = ~(
+                top.cumsum(-1) - top >= self.top_p
+            )  # what is likelier does not reach it yet; NaN stays for `Draw`
+            kept[rows] = torch.zeros_like(likely[rows], dtype=torch.bool).scatter_(-1, tokens, inside)
             rows = rows[inside[:, -1] & (count < vocabulary)]
             count = min(8 * count, vocabulary)
         return scores.masked_fill(~kept, -torch.inf)
@@ -52,9 +54,12 @@ class Draw:
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Of logits, Float[rows vocabulary]."""
-        reached = scores.softmax(-1).cumsum(-1)
+        # Double, since CUDA's running sum of a single row is not constant over zeros, but for what rounding does to it.
+        precision = torch.float32 if scores.device.type == "mps" else torch.float64
+        reached = scores.softmax(-1).cumsum(-1, dtype=precision)
         if not reached[:, -1].isfinite().all():
             raise ConfigError("the model's logits are not finite; load the base as float32 or bfloat16")
-        share = 1 - torch.rand(len(scores), 1, generator=self._generator, device=scores.device)  # never 0, maybe 1:
-        token = torch.searchsorted(reached, share * reached[:, -1:])  # so a token of probability 0 is never the first
+        drawn = torch.rand(len(scores), 1, generator=self._generator, device=scores.device, dtype=precision)
+        share = (1 - drawn) * reached[:, -1:]  # never 0, maybe all: so a token of probability 0 is never the first
+        token = torch.searchsorted(reached, share)
         return torch.full_like(scores, -torch.inf).scatter_(-1, token, 0.0)

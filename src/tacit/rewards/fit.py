@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=RewardModel)
 
-_TELLING = 0.05  # nats per choice: where this much cannot be excluded, too few users are no sign of inertness
+_FEW, _TELLING = 5, 0.05
+"""Of fewer users, or where so many nats per choice cannot be excluded, nothing is said to be inert."""
 
 
 def fit_reward(
@@ -104,7 +105,7 @@ def fit_reward(
         half_life, temperature = fit_half_life(network, data, training, config.half_life)
         network.config = config.model_copy(update={"half_life": half_life})
     if personal:
-        _warn_if_inert(best, len(data.validation.user.unique()), name, on_event)
+        _warn_if_inert(best, name, on_event)
     notes: dict[str, Any] = {
         "steps": steps,
         "best_step": result.best_step,
@@ -192,22 +193,22 @@ def _adopt_base(network: RewardNetwork, pooled: RewardModel) -> None:
             parameter.div_(pooled.temperature)
 
 
-def _warn_if_inert(metrics: dict[str, float], users: int, name: str, on_event: Callable[[Event], None] | None) -> None:
+def _warn_if_inert(metrics: dict[str, float], name: str, on_event: Callable[[Event], None] | None) -> None:
     gain, error = metrics.get("swap_gain", 0.0), metrics.get("swap_gain_error", 0.0)
-    active = int(metrics.get("active_units", 0))
+    active, users = int(metrics.get("active_units", 0)), int(metrics.get("swap_users", 0))
     if active and gain > 2 * error:
         return
-    if active and gain + 2 * error > _TELLING:
+    compared = f"a user's own latent beats other users' by {gain:.4f} +- {error:.4f} nats per choice"
+    unclear = users < _FEW or (active and gain + 2 * error > _TELLING)
+    if unclear:
         logger.warning(
-            "%s: %d validation users are too few to tell whether personalisation helps: a user's own latent beats "
-            "other users' by %.4f +- %.4f nats per choice; `tacit audit` looks at all users in turn",
-            name, users, gain, error,
+            "%s: %d validation users are too few to tell whether personalisation helps: %s; `tacit audit` asks more of "
+            "them, in several splits", name, users, compared,
         )  # fmt: skip
-        return
-    logger.warning(
-        "%s: personalisation is inert: a user's own latent beats other users' by %.4f +- %.4f nats per choice, "
-        "with %d active units; either users do not differ in what these vectors show, or they have too few choices",
-        name, gain, error, active,
-    )  # fmt: skip
+    else:
+        logger.warning(
+            "%s: personalisation is inert: %s, with %d active units; either users do not differ in what these vectors "
+            "show, or they have too few choices", name, compared, active,
+        )  # fmt: skip
     if on_event:
-        on_event({"event": "inert", "name": name, "swap_gain": gain})
+        on_event({"event": "unclear" if unclear else "inert", "name": name, "swap_gain": gain})

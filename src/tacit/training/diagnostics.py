@@ -38,21 +38,25 @@ def collapse_report(network: Personalised, episode: Episode) -> dict[str, float]
         swap_gain: nats per target by which a user's own z beats the z of others, up to 8 each; 0 where
             personalisation is inert.
         swap_gain_error: its standard error over users.
+        swap_users: how many users that is, those with targets.
     """
     z = network.posterior(episode.context).mean
     weight = episode.target.weight
     total = weight.sum(-1)
     present = total > 0
-    if int(present.sum()) < 2:
-        return {"active_units": 0.0, "reward_change": 0.0, "swap_gain": 0.0, "swap_gain_error": 0.0}
-    own = network.log_prob(episode.target, z.unsqueeze(0))[0]
-    shifts = range(1, min(_SWAPS, len(z) - 1) + 1)
-    others = [network.log_prob(episode.target, z.roll(shift, dims=0).unsqueeze(0)) for shift in shifts]
-    lost = own - torch.cat(others)
+    users = int(present.sum())
+    if users < 2:
+        return dict.fromkeys(("active_units", "reward_change", "swap_gain", "swap_gain_error"), 0.0) | {
+            "swap_users": users
+        }
+    own_first = torch.stack([z.roll(shift, dims=0) for shift in range(min(_SWAPS + 1, len(z)))])
+    log_prob = network.log_prob(episode.target, own_first)
+    lost = log_prob[0] - log_prob[1:]
     gain, change = (((x * weight).sum(-1) / total.clamp(min=1e-9))[present] for x in (lost.mean(0), lost.abs().mean(0)))
     return {
         "active_units": float((z.var(0) > 0.01).sum()),
         "reward_change": change.mean().item(),
         "swap_gain": gain.mean().item(),
-        "swap_gain_error": (gain.std() / len(gain) ** 0.5).item(),
+        "swap_gain_error": (gain.std() / users**0.5).item(),
+        "swap_users": users,
     }

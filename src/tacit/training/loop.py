@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 Event = dict[str, Any]
 """What a run emits: `{"event": "start" | "step" | "validation" | "end", "name", "step", "steps", ...numbers}`.
 
-`fit_reward` adds `{"event": "inert", "name", "swap_gain"}` where personalisation is.
+`fit_reward` adds `{"event": "inert", "name", "swap_gain"}` where personalisation is, and "unclear" in its place where
+validation users are too few to tell.
 """
 
 
