@@ -139,7 +139,7 @@ def _ours(world: SteeringWorld, folder: Path, count: int) -> dict[str, Any]:
         "told": {0: generated(world, truth, world.tastes / scale)},
         "NP-DPO": {k: generated(world, ours, z[k]) for k in KS},
         "told, as Bayes believes": {k: generated(world, truth, world.believed(k) / scale) for k in SOME[1:]},
-        "shuffled user": {k: generated(world, ours, world.latents(k, shuffled=True)) for k in SOME[1:]},
+        "shuffled user": {k: generated(world, ours, world.latents(k, shuffled=1)) for k in SOME[1:]},
         "DPO for everybody": {0: generated(world, mixed, torch.zeros(len(world.tastes), 1))},
     }
     plain, ends, samples = found["unsteered"][0], opposed(z[20]), -(-count // len(world.prompts))

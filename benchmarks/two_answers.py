@@ -82,7 +82,7 @@ def run(seed: int, setting: Setting, written: int) -> dict[str, Any]:
             for k in KS:
                 add(name, k, generated(world, policy, world.latents(k)))
         for k in KS:
-            add("another's choices", k, generated(world, policy, world.latents(k, shuffled=True)))
+            add("another's choices", k, generated(world, policy, world.latents(k, shuffled=1)))
     return {
         "seed": seed, "people": len(world.questions), "prompts": len({prompt for prompt, _ in world.known_items}),
         "rows": rows,

@@ -72,7 +72,7 @@ def test_one_clear_choice_turns_belief_towards_it() -> None:
 
 
 def test_a_shuffled_judge_has_the_choices_of_another(world: SteeringWorld) -> None:
-    torch.testing.assert_close(world.latents(5, shuffled=True), world.latents(5).roll(1, 0))
+    torch.testing.assert_close(world.latents(5, shuffled=1), world.latents(5).roll(1, 0))
     assert not torch.allclose(world.latents(5)[0], world.latents(5)[1])
 
 

@@ -72,10 +72,10 @@ class SteeringWorld:
         drawn = [rng.choice(len(self.prompts), count, replace=False) for _ in enough]
         self.questions = [[self.prompts[i] for i in some] for some in drawn]
 
-    def latents(self, k: int, *, shuffled: bool = False) -> Tensor:
-        """What the reward model infers of each judge from k choices, or (`shuffled`) from another judge's."""
+    def latents(self, k: int, *, shuffled: int = 0) -> Tensor:
+        """What the reward model infers of each judge from k choices of theirs, or of whoever is `shuffled` before."""
         evidence = choice_evidence(self.trained.model, self.index, self.vectors)
-        context = self.context.roll(1, 0) if shuffled else self.context
+        context = self.context.roll(shuffled, 0)
         return context_latents(self.trained.model, self.index, evidence, context[:, :k])
 
     def believed(self, k: int) -> Tensor:
