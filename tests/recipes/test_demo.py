@@ -57,7 +57,6 @@ def test_the_verb_tells_the_whole_story(tmp_path, capfd):
         assert answer.split()[0] in told
     assert [point["mix"] for point in policy["continuum"]] == [number / 10 for number in range(11)]
     points = {(point["first"], point["second"]) for point in policy["continuum"]}
-    assert len(points) > 3, (
-        "whoever it is written for, the answers are the same"
-    )  # which is better, 20 steps do not teach
+    # Twenty steps do not teach which end is better for whom.
+    assert len(points) > 3, "whoever it is written for, the answers are the same"
     assert results["text"]["model"]["accuracy"]["20"] > results["text"]["controls"]["pooled"]["accuracy"]["20"] + 0.1

@@ -82,7 +82,7 @@ def content_fingerprint(folders: Sequence[Path], *settings: object) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an outside library's message, for our one-line errors."""
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if "tiktoken" in said:  # transformers says so of any vocabulary that it cannot read
+    if said.startswith("`tiktoken` is required"):  # transformers says so of any vocabulary that it cannot read
         return "its tokenizer.model cannot be read; try `pip install --upgrade sentencepiece protobuf`, or tiktoken"
     return said
 

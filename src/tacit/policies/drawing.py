@@ -29,9 +29,8 @@ class Nucleus:
         rows, count = torch.arange(len(scores), device=scores.device), min(_FIRST, vocabulary)
         while len(rows):  # fewer every time: those whose nucleus is larger
             top, tokens = likely[rows].topk(count)
-            inside = ~(
-                top.cumsum(-1) - top >= self.top_p
-            )  # what is likelier does not reach it yet; NaN stays for `Draw`
+            # Inside while what is likelier does not reach it yet; and where there is NaN, which `Draw` is to find.
+            inside = ~(top.cumsum(-1) - top >= self.top_p)
             kept[rows] = torch.zeros_like(likely[rows], dtype=torch.bool).scatter_(-1, tokens, inside)
             rows = rows[inside[:, -1] & (count < vocabulary)]
             count = min(8 * count, vocabulary)
