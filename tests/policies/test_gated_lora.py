@@ -1,11 +1,13 @@
 """Gated LoRA under the suite that outsiders inherit, and what only it promises: gates, and folding."""
 
+import weakref
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tacit.policies import GatedLoRA, Modulator, ModulatorConfig, Steering
 from tacit.policies.modulators import Site, build_modulator, find_blocks, find_linears
@@ -94,20 +96,92 @@ def test_of_a_stranger_it_is_the_plain_lora(rank: int, alpha: float) -> None:
     assert_close(found, output + alpha / rank * (inputs @ made.down[0].T) @ made.up[0], rtol=1e-12, atol=1e-12)
 
 
+GROUPS = ([0, 2], [1])  # the third site reads what the first does
+
+
+def served(inputs: Tensor, output: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What `change` and `serve` make of the three sites' outputs, one behind the other."""
+    sites = (*SITES, Site("third", 6, 4))
+    made = GatedLoRA(sites, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for up in made.up:
+            up.fill_(0.5)
+        signal = made.signal(normal(2, 4, dtype=torch.float32))
+        change = made.serve(signal, GROUPS, dtype)
+        found = []
+        for site in (0, 2, 1):
+            x = inputs if site != 1 else inputs[..., :4].contiguous()
+            y = output if site != 1 else output.repeat(1, 1, 2)[..., :7]
+            found.append((made.change(site, x, y, signal[site]), change(site, x, y.clone())))
+        return tuple(torch.cat([pair[i].flatten() for pair in found]) for i in (0, 1))  # type: ignore[return-value]
+
+
 @pytest.mark.parametrize("inputs_dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_without_gradients_it_is_the_same(inputs_dtype: torch.dtype) -> None:
-    """Then it adds in place, where autocast may have mixed precisions."""
-    made, z = modulator(torch.float32), normal(2, 4, dtype=torch.float32)
+def test_served_it_is_the_same_where_autocast_mixes_precisions(inputs_dtype: torch.dtype) -> None:
+    """Then it adds in place, of weights in the outputs' precision."""
     inputs = normal(2, 5, 6, dtype=torch.float32).to(inputs_dtype)
     output = normal(2, 5, 4, seed=2, dtype=torch.float32).bfloat16()
-    signal = made.signal(z)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        expected = made.change(0, inputs, output, signal)
-        with torch.no_grad():
-            found = made.change(0, inputs, output.clone(), signal)
+        expected, found = served(inputs, output, torch.bfloat16)
     assert found.dtype == expected.dtype == torch.bfloat16
-    assert torch.equal(found, expected)
-    assert (found - output).abs().max() > 0.1
+    assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
+def test_served_it_is_the_same_where_a_module_has_a_precision_or_a_layout_of_its_own() -> None:
+    """A base may keep some modules in float32, and need not put out rows that lie one behind the other."""
+    inputs, output = normal(2, 5, 6, dtype=torch.float32), normal(5, 2, 4, seed=2, dtype=torch.float32).transpose(0, 1)
+    assert not output.is_contiguous()
+    for dtype in (torch.float32, torch.bfloat16):
+        expected, found = served(inputs, output, dtype)
+        assert found.dtype == torch.float32
+        assert_close(found, expected)
+
+
+class _Counted(TorchDispatchMode):
+    """Counts matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.products += func is torch.ops.aten.mm.default
+        return func(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def test_served_sites_of_the_same_inputs_share_a_product_and_else_have_their_own() -> None:
+    made = GatedLoRA((SITES[0],) * 3, 4, generator=torch.Generator().manual_seed(0))
+    for up in made.up:
+        up.fill_(0.5)
+    signal, output = made.signal(normal(2, 4, dtype=torch.float32)), torch.zeros(2, 5, 4)
+    change = made.serve(signal, [[0, 1, 2]], torch.float32)
+    a, b = (normal(2, 5, 6, seed=seed, dtype=torch.float32) for seed in (1, 2))
+    for asked, products in (((a, a, a), 1), ((a, b, b), 2), ((b, b, a), 2), ((a, a, a), 1)):
+        with _Counted() as counted:
+            found = [change(site, inputs, output.clone()) for site, inputs in enumerate(asked)]
+        assert counted.products == products
+        for site, inputs in enumerate(asked):
+            assert_close(found[site], made.change(site, inputs, output, signal[site]))
+    inputs = a.clone()
+    gone = weakref.ref(inputs)
+    change(2, inputs, output.clone())
+    del inputs
+    assert gone() is None, "a prompt's inputs are kept"
+
+
+@torch.no_grad()
+def test_a_base_tells_which_of_its_maps_are_given_the_same_inputs(base: Any) -> None:
+    """Of the seven of a block: queries, keys and values; the way out; both ways into the MLP; its way out."""
+    policy: Any = build_modulator(base.model, 4, ModulatorConfig())
+    steering, ids = Steering(base.model, policy), torch.arange(3, 9).unsqueeze(0)
+    counts = []
+    for context in (steering.off(), steering.steer(normal(1, 4, dtype=torch.float32))):
+        with context, _Counted() as counted:
+            base.model(input_ids=ids, use_cache=False)
+        counts.append(counted.products)
+    steering.remove()
+    assert counts[1] - counts[0] == 4 * len(find_blocks(base.model))
 
 
 def test_untrained_the_first_gradient_already_tells_users_apart(base: Any) -> None:

@@ -38,15 +38,24 @@ class _Unitless(GatedLoRA):
 class _DeafAtOneSite(GatedLoRA):
     """Personal everywhere but at one site."""
 
-    def change(self, site: int, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
-        return super().change(site, inputs, output, torch.ones_like(signal) if site == 4 else signal)
+    def respond(self, z: Tensor) -> Tensor:
+        signal = super().respond(z)
+        return torch.cat([signal[:4], torch.ones_like(signal[4:5]), signal[5:]])
 
 
 class _Averaging(GatedLoRA):
     """Everybody in the batch is answered as their average."""
 
+    def respond(self, z: Tensor) -> Tensor:
+        signal = super().respond(z)
+        return signal.mean(1, keepdim=True).expand_as(signal)
+
+
+class _TwoMinds(GatedLoRA):
+    """Serves other than it learns."""
+
     def change(self, site: int, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
-        return super().change(site, inputs, output, signal.mean(0, keepdim=True).expand_as(signal))
+        return super().change(site, inputs, output, 2 * signal)
 
 
 class _HalfDead(GatedLoRA):
@@ -86,6 +95,7 @@ def suite_of(kind: type[GatedLoRA]) -> ModulatorConformance:
         ),
         (_Averaging, ModulatorConformance.test_each_row_follows_its_own_z, "not close"),
         (_Averaging, ModulatorConformance.test_several_rows_of_one_user_come_in_runs, "not close"),
+        (_TwoMinds, ModulatorConformance.test_without_gradients_it_is_the_same, "serve is not change"),
         (_HalfDead, ModulatorConformance.test_gradient_reaches_every_weight, "no gradient reaches .'spare'"),
         (_Forgetful, ModulatorConformance.test_weights_come_back_from_a_state_dict, "do not say all"),
     ],

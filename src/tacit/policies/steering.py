@@ -13,7 +13,7 @@ silently, and each is taken care of:
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -23,17 +23,24 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tacit.errors import ConfigError
-from tacit.policies.modulators.modulator import Modulator, Site
+from tacit.policies.modulators.modulator import Change, Modulator
 
 __all__ = ["Steering", "unsteered"]
 
-_nobody = threading.local()
+
+class _Nobody(threading.local):
+    """Whether this thread is within `unsteered`."""
+
+    now = False
+
+
+_nobody = _Nobody()
 
 
 @contextmanager
 def unsteered() -> Iterator[None]:
     """Within the block no policy steers anything in this thread, whichever may share a base."""
-    before, _nobody.now = getattr(_nobody, "now", False), True
+    before, _nobody.now = _nobody.now, True
     try:
         yield
     finally:
@@ -41,28 +48,36 @@ def unsteered() -> Iterator[None]:
 
 
 class _Request:
-    """Whom a forward pass is for: each site's signal, laid out for its rows once and kept while their number stays."""
+    """Whom a forward pass is for: signals, laid out for its rows once and kept while their number stays."""
 
-    def __init__(self, signals: Tensor) -> None:
-        self.signals = signals
-        self._kind: tuple[int, bool] | None = None
-        self._by_site: tuple[Tensor, ...] = ()
+    _change: Change
 
-    def of_rows(self, rows: int) -> tuple[Tensor, ...]:
-        """Per site Float[rows width].
+    def __init__(self, modulator: Modulator, signals: Tensor, groups: Sequence[Sequence[int]]) -> None:
+        self._modulator, self._signals, self._groups = modulator, signals, groups
+        self._rows, self._differentiable = 0, False
 
-        Divided in one go: sites that each took their own part would each give a gradient as large as the whole.
-        """
-        kind = rows, torch.is_grad_enabled()  # what is divided without gradients never gets any
-        if self._kind != kind:
-            users = self.signals.shape[1]
-            if rows % users:
-                raise ConfigError(
-                    f"{rows} rows for {users} users; expected a z for every row, or equally many rows a user"
-                )
-            repeated = self.signals if rows == users else self.signals.repeat_interleave(rows // users, 1)
-            self._kind, self._by_site = kind, repeated.unbind(0)
-        return self._by_site
+    def change(self, site: int, inputs: Tensor, output: Tensor) -> Tensor:
+        """What a site puts out instead of `output`."""
+        if self._rows != output.shape[0] or self._differentiable != torch.is_grad_enabled():
+            self._lay_out(output)
+        return self._change(site, inputs, output)
+
+    def _lay_out(self, output: Tensor) -> None:
+        rows, users = output.shape[0], self._signals.shape[1]
+        if rows % users:
+            raise ConfigError(f"{rows} rows for {users} users; expected a z for every row, or equally many rows a user")
+        signals = self._signals if rows == users else self._signals.repeat_interleave(rows // users, 1)
+        self._rows, self._differentiable = rows, torch.is_grad_enabled()
+        if self._differentiable:
+            self._change = self._modulator.changes(signals)
+        else:  # what is laid out without gradients never gets any
+            self._change = self._modulator.serve(signals, self._groups, output.dtype)
+
+
+class _Now(threading.local):
+    """What one steering is at in this thread."""
+
+    request: _Request | None = None
 
 
 class Steering:
@@ -76,7 +91,7 @@ class Steering:
 
     def __init__(self, model: Any, modulator: Modulator) -> None:
         self.model, self.modulator = model, modulator
-        self._now = threading.local()
+        self._now = _Now()
         self._handles = []
         self._blocks: list[Any] = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
         # On the model: a block's own hooks ran inside its checkpoint, too late, in the first transformers 5.
@@ -85,7 +100,7 @@ class Steering:
             hook = partial(self._change, number)
             self._handles.append(model.get_submodule(site.name).register_forward_hook(hook))
         try:
-            self._probe()
+            self._groups = self._probe()
         except BaseException:
             self.remove()
             raise
@@ -93,7 +108,7 @@ class Steering:
     @contextmanager
     def steer(self, z: Tensor) -> Iterator[None]:
         """Within the block the model answers row i as user z[i], Float[users latent]; n * users rows, n for each."""
-        with self._set(_Request(self.modulator.signal(z))):
+        with self._set(_Request(self.modulator, self.modulator.signal(z), self._groups)):
             yield
 
     @contextmanager
@@ -112,24 +127,23 @@ class Steering:
     @property
     def _request(self) -> _Request | None:
         """What this thread is at."""
-        return None if getattr(_nobody, "now", False) else getattr(self._now, "request", None)
+        return None if _nobody.now else self._now.request
 
     @contextmanager
     def _set(self, request: _Request | None) -> Iterator[None]:
-        before, self._now.request = getattr(self._now, "request", None), request
+        before, self._now.request = self._now.request, request
         try:
             yield
         finally:
             self._now.request = before
 
     def _change(self, number: int, site: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        request = self._request
-        if request is None:
+        request = self._now.request
+        if request is None or _nobody.now:
             return output
-        plain = output[0] if isinstance(output, tuple) else output
-        signal = request.of_rows(plain.shape[0])[number]
-        changed = self.modulator.change(number, args[0] if args else plain, plain, signal)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        if isinstance(output, tuple):
+            return (request.change(number, args[0] if args else output[0], output[0]), *output[1:])
+        return request.change(number, args[0] if args else output, output)
 
     def _remember(self, model: Any, args: tuple[Any, ...]) -> None:
         """Before the model runs: each block's checkpoint, if it has one, is given contexts that remember the signal."""
@@ -151,16 +165,20 @@ class Steering:
         return nullcontext(), self._set(self._request)
 
     @torch.no_grad()
-    def _probe(self) -> None:
-        """Two users, three tokens: every site must run once, with [2, 3, inputs]."""
-        seen: dict[str, torch.Size | None] = {}
+    def _probe(self) -> list[list[int]]:
+        """Two users, three tokens: every site must run once, with [2, 3, inputs].
 
-        def look(site: Site, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        Returns the sites in the order of running, those that were given the very same inputs together.
+        """
+        seen: dict[int, tuple[torch.Size, Tensor]] = {}
+
+        def look(number: int, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             first = output[0] if isinstance(output, tuple) else output
-            seen[site.name] = first.shape
+            seen[number] = first.shape, args[0] if args else first  # kept, so that no other tensor takes its address
 
         sites = self.modulator.sites
-        handles = [self.model.get_submodule(site.name).register_forward_hook(partial(look, site)) for site in sites]
+        places = [self.model.get_submodule(site.name) for site in sites]
+        handles = [place.register_forward_hook(partial(look, number)) for number, place in enumerate(places)]
         training = self.model.training
         try:
             self.model.eval()
@@ -171,11 +189,15 @@ class Steering:
             self.model.train(training)
             for handle in handles:
                 handle.remove()
-        for site in sites:
-            shape = seen.get(site.name)
+        for number, site in enumerate(sites):
+            shape = seen[number][0] if number in seen else None
             if shape is None or tuple(shape) != (2, 3, site.outputs):
                 found = "does not run" if shape is None else f"gives {tuple(shape)}"
                 raise ConfigError(
                     f"{site.name} {found} where 2 users with 3 tokens went in, so users cannot be told apart there; "
                     "leave it out with targets"
                 )
+        groups: dict[int, list[int]] = {}
+        for number, (_, inputs) in seen.items():
+            groups.setdefault(id(inputs), []).append(number)
+        return list(groups.values())

@@ -23,7 +23,7 @@ from tacit.testing.tiny_llama import (
 )
 
 if TYPE_CHECKING:  # importing transformers takes seconds, which the suites of other parts need not wait for
-    from tacit.policies.modulators import Modulator
+    from tacit.policies.modulators import Change, Modulator
     from tacit.policies.steering import Steering
 
 __all__ = ["ModulatorConformance"]
@@ -124,13 +124,14 @@ class ModulatorConformance:
     def test_z_changes_what_every_site_puts_out(self) -> None:
         """Also each site alone."""
         model, modulator, steering = self._moved()
-        change = modulator.change
+        serve = modulator.serve
         for chosen in range(len(modulator.sites)):
 
-            def only(site: int, inputs: Tensor, output: Tensor, signal: Tensor, chosen: int = chosen) -> Tensor:
-                return change(site, inputs, output, signal) if site == chosen else output
+            def only(*laid_out: Any, chosen: int = chosen) -> "Change":
+                change = serve(*laid_out)
+                return lambda site, inputs, output: change(site, inputs, output) if site == chosen else output
 
-            modulator.change = only  # type: ignore[method-assign]
+            modulator.serve = only  # type: ignore[method-assign]
             with steering.steer(self._z()):
                 first = logits_of(model)
             with steering.steer(-self._z()):
@@ -147,6 +148,15 @@ class ModulatorConformance:
             with steering.steer(z[user : user + 1]):
                 assert_close(together[user : user + 1], logits_of(model, ids[user : user + 1]), **CLOSE)
         assert apart(same_text[0], same_text[1]) > 1e-3, "two users are told the same"
+
+    def test_without_gradients_it_is_the_same(self) -> None:
+        """Where `serve` answers, as where `change` does, for other rows within one request too."""
+        model, _, steering = self._moved()
+        with steering.steer(self._z()):
+            for rows in (2, 4, 2):
+                ids = some_ids(rows)
+                expected = model(input_ids=ids, use_cache=False).logits.detach()
+                assert_close(logits_of(model, ids), expected, **CLOSE, msg=lambda m: f"serve is not change: {m}")
 
     def test_z_is_read_in_units(self) -> None:
         """Of a z and a unit eight times as long it makes the same."""

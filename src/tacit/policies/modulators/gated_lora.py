@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tacit.policies.modulators.modulator import Modulator, Site, normal
+from tacit.policies.modulators.modulator import Change, Modulator, Site, normal
 
 __all__ = ["GatedLoRA"]
 
@@ -50,11 +50,12 @@ class GatedLoRA(Modulator):
         if down.dtype != inputs.dtype:
             down, up, signal = down.to(inputs.dtype), up.to(inputs.dtype), signal.to(inputs.dtype)
         moved = ((inputs @ down.T) * signal.unsqueeze(1)).flatten(0, 1)
-        # One product that adds in place of a product and a sum: no second tensor as large as the output. Where nobody
-        # asks for gradients not even a first: what a linear map has just put out is nobody else's.
-        flat = output.flatten(0, 1)
-        fresh = torch.is_grad_enabled() or flat.dtype != moved.dtype  # autocast knows `addmm` alone
-        return (torch.addmm(flat, moved, up) if fresh else flat.addmm_(moved, up)).view_as(output)
+        # One product that adds in place of a product and a sum: no second tensor as large as the output.
+        return torch.addmm(output.flatten(0, 1), moved, up).view_as(output)
+
+    def serve(self, signal: Tensor, groups: Sequence[Sequence[int]], dtype: torch.dtype) -> Change:
+        """The same, with one A x for all sites of the same inputs."""
+        return _Served(self, signal, groups, dtype)
 
     def fold(self, z: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """The ordinary LoRA of one z, Float[latent]: per site name, A Float[rank inputs] and B' Float[outputs rank]."""
@@ -63,3 +64,59 @@ class GatedLoRA(Modulator):
             site.name: (self.down[number].detach().clone(), (self.up[number].T * signal[number]).detach())
             for number, site in enumerate(self.sites)
         }
+
+
+class _Served:
+    """`GatedLoRA.change` for the rows of one request, without gradients.
+
+    While a large model writes, every weight comes from main memory, and whatever else it needs has been driven out of
+    the caches by then: a view that costs a microsecond elsewhere costs ten here. So weights and gates are made ready
+    once, queries, keys and values have their A x from one product (and so have the two ways into a gated MLP), and
+    outputs, which nobody else has seen yet, are added to in place.
+    """
+
+    def __init__(self, lora: GatedLoRA, signal: Tensor, groups: Sequence[Sequence[int]], dtype: torch.dtype) -> None:
+        self._changes, self._dtype = lora.changes(signal), dtype
+        self._sites: dict[int, tuple[_Product, int, Tensor]] = {}
+        for group in groups:
+            down = [lora.down[site].detach().to(dtype) for site in group]
+            gates = [signal[site].to(dtype) for site in group]
+            product = _Product(down, gates)
+            for place, site in enumerate(group):
+                self._sites[site] = product, place, lora.up[site].detach().to(dtype)
+
+    def __call__(self, site: int, inputs: Tensor, output: Tensor) -> Tensor:
+        if output.dtype is not self._dtype or not output.is_contiguous():
+            return self._changes(site, inputs, output)
+        product, place, up = self._sites[site]
+        if place == 0 or inputs is not product.inputs:
+            product.read(inputs)
+        output.flatten(0, 1).addmm_(product.parts[place], up)
+        if place == product.last:
+            product.forget()
+        return output
+
+
+class _Product:
+    """s g(z) * A x of sites that are given the same inputs, computed when the first of them runs.
+
+    Attributes:
+        inputs: the x at hand.
+        parts: of each site, Float[rows*tokens rank].
+    """
+
+    def __init__(self, down: list[Tensor], gates: list[Tensor]) -> None:
+        self.last = len(down) - 1
+        self._down = (torch.cat(down) if self.last else down[0]).T
+        self._gates = torch.cat(gates, -1).unsqueeze(1)
+        self.forget()
+
+    def read(self, inputs: Tensor) -> None:
+        """Compute it."""
+        moved = (inputs @ self._down).mul_(self._gates).flatten(0, 1)
+        self.inputs, self.parts = inputs, moved.chunk(self.last + 1, 1) if self.last else (moved,)
+
+    def forget(self) -> None:
+        """After the last site: a prompt's inputs are large."""
+        self.inputs: Tensor | None = None
+        self.parts: Sequence[Tensor] = ()

@@ -6,13 +6,16 @@ anything in the base: off, the base is the reference, bit for bit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Modulator", "Site"]
+__all__ = ["Change", "Modulator", "Site"]
+
+Change = Callable[[int, Tensor, Tensor], Tensor]
+"""What the site of that number puts out for its inputs and its own output, for the rows of one request."""
 
 _SHORT = 1e-3  # below that many units what remains of a length is proportional to it, so that 0 stays 0
 
@@ -70,6 +73,24 @@ class Modulator(nn.Module, ABC):
 
         Shapes: inputs Float[rows tokens inputs], signal Float[rows width].
         """
+
+    def changes(self, signal: Tensor) -> Change:
+        """`change` for rows whose signal is at hand, Float[sites rows width].
+
+        Divided in one go: sites that each took their own part would each give a gradient as large as the whole.
+        """
+        by_site = signal.unbind(0)
+        return lambda site, inputs, output: self.change(site, inputs, output, by_site[site])
+
+    def serve(self, signal: Tensor, groups: Sequence[Sequence[int]], dtype: torch.dtype) -> Change:
+        """The same where nobody asks for gradients, for modulators that know a faster way then.
+
+        Args:
+            signal: Float[sites rows width].
+            groups: every site, with those that are given the very same inputs, in the order in which they run.
+            dtype: of the outputs.
+        """
+        return self.changes(signal)
 
     def parameter_count(self) -> int:
         """Number of weights."""
