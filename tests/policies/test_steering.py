@@ -138,3 +138,63 @@ def test_an_unsteered_model_may_checkpoint_as_it_likes() -> None:
     embedded = model.get_input_embeddings()(IDS).requires_grad_()
     model(inputs_embeds=embedded, use_cache=False).logits.sum().backward()
     assert embedded.grad is not None
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_steerings_of_one_model_come_and_go_in_any_order(first: int) -> None:
+    """The other goes on as alone, and the last leaves the model's modules as they were."""
+    expected = []
+    for seed in (0, 1):
+        model = tiny("llama")
+        _, steering = attach(model, seed)
+        with steering.steer(Z):
+            expected.append(logits(model))
+    model = tiny("llama")
+    untouched = logits(model)
+    steerings = [attach(model, seed)[1] for seed in (0, 1)]
+    for number, steering in enumerate(steerings):
+        with steering.steer(Z):
+            assert torch.equal(logits(model), expected[number])
+    steerings[first].remove()
+    with steerings[first].steer(Z):
+        assert torch.equal(logits(model), untouched)
+    with steerings[1 - first].steer(Z):
+        assert torch.equal(logits(model), expected[1 - first])
+    steerings[1 - first].remove()
+    assert not any("forward" in vars(part) for part in model.modules())
+
+
+def test_a_forward_that_others_have_put_there_stays() -> None:
+    """As accelerate does, before a steering comes or after."""
+    for before in (True, False):
+        model, ran = tiny("llama"), []
+        part = model.model.layers[0].mlp.up_proj
+        _, steering = attach(model) if not before else (None, None)
+        plain = part.forward
+
+        def theirs(inputs: Tensor, plain: Any = plain, ran: list[int] = ran) -> Tensor:
+            ran.append(1)
+            return plain(inputs)
+
+        part.forward = theirs
+        steering = steering or attach(model)[1]
+        with steering.steer(Z):
+            steered = logits(model)
+        assert ran
+        steering.remove()
+        assert part.forward is theirs
+        with steering.steer(Z):
+            assert torch.equal(logits(model), logits(tiny("llama")))
+        model = tiny("llama")
+        with attach(model)[1].steer(Z):
+            assert torch.equal(logits(model), steered)
+
+
+def test_a_module_may_be_asked_by_keyword() -> None:
+    """And what it answers is changed as ever."""
+    model = tiny("llama")
+    _, steering = attach(model)
+    part, inputs = model.model.layers[0].mlp.up_proj, torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(0))
+    with steering.steer(Z):
+        assert torch.equal(part(input=inputs), part(inputs))
+        assert not torch.equal(part(inputs), part.weight.new_tensor(0) + inputs @ part.weight.T)

@@ -1,7 +1,7 @@
-"""Connecting a modulator with a base model: hooks that change its sites while a signal is set, and nothing otherwise.
+"""Connecting a modulator with a base model: around its sites, while a signal is set.
 
-The signal of a request is set by `Steering.steer` and read by the hook of every site. Three things could go wrong
-silently, and each is taken care of:
+The signal of a request is set by `Steering.steer` and read at every site, whose `forward` is asked through `_Place`.
+Three things could go wrong silently, and each is taken care of:
 
 - A site that never runs, or runs without the users' axis (experts that see a shuffled list of tokens). `Steering`
   probes the model once and refuses such a site by name.
@@ -56,14 +56,14 @@ class _Request:
         self._modulator, self._signals, self._groups = modulator, signals, groups
         self._rows, self._differentiable = 0, False
 
-    def change(self, site: int, inputs: Tensor, output: Tensor) -> Tensor:
-        """What a site puts out instead of `output`."""
-        if self._rows != output.shape[0] or self._differentiable != torch.is_grad_enabled():
-            self._lay_out(output)
-        return self._change(site, inputs, output)
+    def change(self, rows: Tensor) -> Change:
+        """For as many rows as `rows` has."""
+        if self._rows != rows.shape[0] or self._differentiable != torch.is_grad_enabled():
+            self._lay_out(rows)
+        return self._change
 
-    def _lay_out(self, output: Tensor) -> None:
-        rows, users = output.shape[0], self._signals.shape[1]
+    def _lay_out(self, inputs: Tensor) -> None:
+        rows, users = inputs.shape[0], self._signals.shape[1]
         if rows % users:
             raise ConfigError(f"{rows} rows for {users} users; expected a z for every row, or equally many rows a user")
         signals = self._signals if rows == users else self._signals.repeat_interleave(rows // users, 1)
@@ -71,13 +71,59 @@ class _Request:
         if self._differentiable:
             self._change = self._modulator.changes(signals)
         else:  # what is laid out without gradients never gets any
-            self._change = self._modulator.serve(signals, self._groups, output.dtype)
+            self._change = self._modulator.serve(signals, self._groups, inputs.dtype)
 
 
 class _Now(threading.local):
     """What one steering is at in this thread."""
 
     request: _Request | None = None
+
+
+class _Place:
+    """The `forward` of a module that is a site: its own, and around it the changes of every steering at work.
+
+    In place of hooks, since a part is to run before the module: entering a forward hook behind a large map costs more
+    than the change itself (`docs/log.md`). Several steerings of a model share the place; the last to go takes it away.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._plain = module, module.forward
+        self._steerings: list[tuple[_Now, int]] = []
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "_Place":
+        """The one that the module has, or now gets."""
+        found = vars(module).get("forward")
+        if not isinstance(found, cls):
+            module.forward = found = cls(module)
+        return found
+
+    def add(self, now: _Now, number: int) -> None:
+        """A steering, for which this is the site of that number."""
+        self._steerings.append((now, number))
+
+    def remove(self, now: _Now) -> None:
+        """Of a steering that goes; where somebody has since put another `forward` around this one, it stays, idle."""
+        self._steerings = [(other, number) for other, number in self._steerings if other is not now]
+        if not self._steerings and vars(self._module).get("forward") is self:
+            del self._module.forward
+            if self._module.forward != self._plain:  # somebody else's was there before
+                self._module.forward = self._plain
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        requests = [(request, number) for now, number in self._steerings if (request := now.request) is not None]
+        if not requests or _nobody.now:
+            return self._plain(*args, **settings)
+        inputs = args[0] if args else next(value for value in settings.values() if isinstance(value, Tensor))
+        changes = [
+            (change := request.change(inputs), number, change.read(number, inputs)) for request, number in requests
+        ]
+        output = self._plain(*args, **settings)
+        first = output[0] if isinstance(output, tuple) else output
+        for change, number, noted in changes:
+            first = change.write(number, noted, first)
+        return (first, *output[1:]) if isinstance(output, tuple) else first
 
 
 class Steering:
@@ -92,13 +138,12 @@ class Steering:
     def __init__(self, model: Any, modulator: Modulator) -> None:
         self.model, self.modulator = model, modulator
         self._now = _Now()
-        self._handles = []
         self._blocks: list[Any] = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
         # On the model: a block's own hooks ran inside its checkpoint, too late, in the first transformers 5.
-        self._handles.append(model.register_forward_pre_hook(self._remember))
-        for number, site in enumerate(modulator.sites):
-            hook = partial(self._change, number)
-            self._handles.append(model.get_submodule(site.name).register_forward_hook(hook))
+        self._handle = model.register_forward_pre_hook(self._remember)
+        self._places = [_Place.of(model.get_submodule(site.name)) for site in modulator.sites]
+        for number, place in enumerate(self._places):
+            place.add(self._now, number)
         try:
             self._groups = self._probe()
         except BaseException:
@@ -118,9 +163,10 @@ class Steering:
             yield
 
     def remove(self) -> None:
-        """Take every hook out again."""
-        for handle in self._handles:
-            handle.remove()
+        """Leave the model as it was."""
+        self._handle.remove()
+        for place in self._places:
+            place.remove(self._now)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -136,14 +182,6 @@ class Steering:
             yield
         finally:
             self._now.request = before
-
-    def _change(self, number: int, site: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        request = self._now.request
-        if request is None or _nobody.now:
-            return output
-        if isinstance(output, tuple):
-            return (request.change(number, args[0] if args else output[0], output[0]), *output[1:])
-        return request.change(number, args[0] if args else output, output)
 
     def _remember(self, model: Any, args: tuple[Any, ...]) -> None:
         """Before the model runs: each block's checkpoint, if it has one, is given contexts that remember the signal."""

@@ -106,7 +106,7 @@ class ModulatorConformance:
         assert apart(steered, expected) > 1e-3, "moved weights change nothing"
 
     def test_removed_it_leaves_no_trace(self) -> None:
-        """No hook, no new name, no changed weight; `steer` then does nothing."""
+        """No hook, no other `forward`, no new name, no changed weight; `steer` then does nothing."""
         untouched = tiny_llama()
         model, _, steering = self._moved()
         with steering.steer(self._z()):
@@ -114,6 +114,7 @@ class ModulatorConformance:
         assert hook_count(model) > 0
         steering.remove()
         assert hook_count(model) == hook_count(untouched) == 0
+        assert not any("forward" in vars(part) for part in model.modules())
         assert [name for name, _ in model.named_modules()] == [name for name, _ in untouched.named_modules()]
         after = model.state_dict()
         assert all(torch.equal(value, after.pop(name)) for name, value in untouched.state_dict().items())
@@ -129,7 +130,11 @@ class ModulatorConformance:
 
             def only(*laid_out: Any, chosen: int = chosen) -> "Change":
                 change = serve(*laid_out)
-                return lambda site, inputs, output: change(site, inputs, output) if site == chosen else output
+                write = change.write
+                change.write = lambda site, noted, output: (  # type: ignore[method-assign]
+                    write(site, noted, output) if site == chosen else output
+                )
+                return change
 
             modulator.serve = only  # type: ignore[method-assign]
             with steering.steer(self._z()):

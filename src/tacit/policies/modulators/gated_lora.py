@@ -66,35 +66,40 @@ class GatedLoRA(Modulator):
         }
 
 
-class _Served:
+class _Served(Change):
     """`GatedLoRA.change` for the rows of one request, without gradients.
 
     While a large model writes, every weight comes from main memory, and whatever else it needs has been driven out of
-    the caches by then: a view that costs a microsecond elsewhere costs ten here. So weights and gates are made ready
-    once, queries, keys and values have their A x from one product (and so have the two ways into a gated MLP), and
-    outputs, which nobody else has seen yet, are added to in place.
+    the caches by then: a view that costs a microsecond elsewhere costs ten after a large map. So as much as can be is
+    done before the map, weights and gates are made ready once, queries, keys and values have their A x from one product
+    (and so have the two ways into a gated MLP), and outputs, which nobody else has seen yet, are added to in place.
     """
 
     def __init__(self, lora: GatedLoRA, signal: Tensor, groups: Sequence[Sequence[int]], dtype: torch.dtype) -> None:
-        self._changes, self._dtype = lora.changes(signal), dtype
         self._sites: dict[int, tuple[_Product, int, Tensor]] = {}
         for group in groups:
             down = [lora.down[site].detach().to(dtype) for site in group]
-            gates = [signal[site].to(dtype) for site in group]
-            product = _Product(down, gates)
+            product = _Product(down, [signal[site].to(dtype) for site in group])
             for place, site in enumerate(group):
                 self._sites[site] = product, place, lora.up[site].detach().to(dtype)
 
-    def __call__(self, site: int, inputs: Tensor, output: Tensor) -> Tensor:
-        if output.dtype is not self._dtype or not output.is_contiguous():
-            return self._changes(site, inputs, output)
-        product, place, up = self._sites[site]
+    def read(self, site: int, inputs: Tensor) -> Tensor:
+        """S g(z) * A x: Float[rows*tokens rank]."""
+        product, place, _ = self._sites[site]
         if place == 0 or inputs is not product.inputs:
             product.read(inputs)
-        output.flatten(0, 1).addmm_(product.parts[place], up)
+        part = product.parts[place]
         if place == product.last:
             product.forget()
-        return output
+        return part
+
+    def write(self, site: int, noted: Tensor, output: Tensor) -> Tensor:
+        """W x + B (s g(z) * A x)."""
+        up, flat = self._sites[site][2], output.flatten(0, 1)
+        if output.dtype is up.dtype is noted.dtype and output.is_contiguous():
+            flat.addmm_(noted, up)
+            return output
+        return torch.addmm(flat, noted.to(output.dtype), up.to(output.dtype)).view_as(output)
 
 
 class _Product:
@@ -113,7 +118,10 @@ class _Product:
 
     def read(self, inputs: Tensor) -> None:
         """Compute it."""
-        moved = (inputs @ self._down).mul_(self._gates).flatten(0, 1)
+        down, gates = self._down, self._gates
+        if inputs.dtype is not down.dtype:  # a module with a precision of its own
+            down, gates = down.to(inputs.dtype), gates.to(inputs.dtype)
+        moved = (inputs @ down).mul_(gates).flatten(0, 1)
         self.inputs, self.parts = inputs, moved.chunk(self.last + 1, 1) if self.last else (moved,)
 
     def forget(self) -> None:

@@ -6,16 +6,14 @@ anything in the base: off, the base is the reference, bit for bit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["Change", "Modulator", "Site"]
-
-Change = Callable[[int, Tensor, Tensor], Tensor]
-"""What the site of that number puts out for its inputs and its own output, for the rows of one request."""
 
 _SHORT = 1e-3  # below that many units what remains of a length is proportional to it, so that 0 stays 0
 
@@ -27,6 +25,18 @@ class Site:
     name: str
     inputs: int
     outputs: int
+
+
+class Change(ABC):
+    """What the sites do to the rows of one request, in two parts, around each site's own module."""
+
+    @abstractmethod
+    def read(self, site: int, inputs: Tensor) -> Any:
+        """Before the module runs: what `write` will need of its inputs."""
+
+    @abstractmethod
+    def write(self, site: int, noted: Any, output: Tensor) -> Tensor:
+        """After it: what the site puts out instead of `output`, which may be changed in place without gradients."""
 
 
 class Modulator(nn.Module, ABC):
@@ -79,8 +89,7 @@ class Modulator(nn.Module, ABC):
 
         Divided in one go: sites that each took their own part would each give a gradient as large as the whole.
         """
-        by_site = signal.unbind(0)
-        return lambda site, inputs, output: self.change(site, inputs, output, by_site[site])
+        return _Plain(self, signal.unbind(0))
 
     def serve(self, signal: Tensor, groups: Sequence[Sequence[int]], dtype: torch.dtype) -> Change:
         """The same where nobody asks for gradients, for modulators that know a faster way then.
@@ -88,13 +97,26 @@ class Modulator(nn.Module, ABC):
         Args:
             signal: Float[sites rows width].
             groups: every site, with those that are given the very same inputs, in the order in which they run.
-            dtype: of the outputs.
+            dtype: of the inputs.
         """
         return self.changes(signal)
 
     def parameter_count(self) -> int:
         """Number of weights."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+class _Plain(Change):
+    """`Modulator.change`, site by site."""
+
+    def __init__(self, modulator: Modulator, by_site: Sequence[Tensor]) -> None:
+        self._modulator, self._by_site = modulator, by_site
+
+    def read(self, site: int, inputs: Tensor) -> Tensor:
+        return inputs
+
+    def write(self, site: int, noted: Tensor, output: Tensor) -> Tensor:
+        return self._modulator.change(site, noted, output, self._by_site[site])
 
 
 def normal(shape: Sequence[int], std: float, generator: torch.Generator | None) -> nn.Parameter:
