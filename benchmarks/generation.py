@@ -3,11 +3,12 @@
     python benchmarks/generation.py [--shape 0.5b] [--batch 1 8 32] [--repeats 7] [--out generation.json] [--fast]
 
 A random base of that shape (Qwen2.5's 0.5B by default), gated LoRA of rank 8 on every linear map with weights far from
-zero, a different user in every row. Greedy decoding of a fixed number of tokens after a prompt of 64, with the cache;
-batches of 1, 8 and 32. In each run the arms take turns token by token, a steered token between two unsteered ones, so
-that what else the machine does slows all alike: two equal unsteered arms, with whose mean the steered one is compared,
-and whose own ratio says how far from 1 equals come out. Ratios are medians over runs.
-Memory is the peak of a run of its own: the device's, or this process's with base and policy in it.
+zero, a different user in every row. Greedy decoding of a fixed number of tokens after a prompt of 64, with the cache,
+in a loop of its own (what `generate` adds around a step is the same for every arm); batches of 1, 8 and 32.
+In each run the arms take turns token by token, a steered token between two unsteered ones, so that what else the
+machine does slows all alike: two equal unsteered arms, with whose mean the steered one is compared, and whose own ratio
+says how far from 1 equals come out. Ratios are medians over runs. Memory is the peak of a run of its own: the device's,
+or this process's with base and policy in it.
 """
 
 import random

@@ -116,13 +116,16 @@ def served(inputs: Tensor, output: Tensor, dtype: torch.dtype) -> tuple[Tensor, 
         return tuple(torch.cat([pair[i].flatten() for pair in found]) for i in (0, 1))  # type: ignore[return-value]
 
 
+@pytest.mark.parametrize("laid_out", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("inputs_dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_served_it_is_the_same_where_autocast_mixes_precisions(inputs_dtype: torch.dtype) -> None:
-    """Then it adds in place, of weights in the outputs' precision."""
+def test_served_it_is_the_same_where_autocast_mixes_precisions(
+    inputs_dtype: torch.dtype, laid_out: torch.dtype
+) -> None:
+    """Whichever precision the first site's inputs had."""
     inputs = normal(2, 5, 6, dtype=torch.float32).to(inputs_dtype)
     output = normal(2, 5, 4, seed=2, dtype=torch.float32).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        expected, found = served(inputs, output, torch.bfloat16)
+        expected, found = served(inputs, output, laid_out)
     assert found.dtype == expected.dtype == torch.bfloat16
     assert_close(found, expected, rtol=0.02, atol=0.02)
 

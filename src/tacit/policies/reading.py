@@ -19,8 +19,8 @@ from tacit.encoders.state import UserStates
 from tacit.errors import ChoiceError, EmbeddingError
 from tacit.policies.base import Base
 from tacit.policies.generation import Sampling
+from tacit.policies.places import unsteered
 from tacit.policies.policy import SteerablePolicy
-from tacit.policies.steering import unsteered
 from tacit.rewards.model import RewardModel
 
 __all__ = ["Ranked", "best_of", "personal_reward", "reward_embedder"]

@@ -1,6 +1,6 @@
 """Connecting a modulator with a base model: around its sites, while a signal is set.
 
-The signal of a request is set by `Steering.steer` and read at every site, whose `forward` is asked through `_Place`.
+The signal of a request is set by `Steering.steer` and read at every site, whose `forward` is asked through a `Place`.
 Three things could go wrong silently, and each is taken care of:
 
 - A site that never runs, or runs without the users' axis (experts that see a shuffled list of tokens). `Steering`
@@ -12,8 +12,7 @@ Three things could go wrong silently, and each is taken care of:
   them out, and signals are repeated likewise, once a forward.
 """
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -23,107 +22,10 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tacit.errors import ConfigError
-from tacit.policies.modulators.modulator import Change, Modulator
+from tacit.policies.modulators.modulator import Modulator
+from tacit.policies.places import Now, Place, Request, nobody
 
-__all__ = ["Steering", "unsteered"]
-
-
-class _Nobody(threading.local):
-    """Whether this thread is within `unsteered`."""
-
-    now = False
-
-
-_nobody = _Nobody()
-
-
-@contextmanager
-def unsteered() -> Iterator[None]:
-    """Within the block no policy steers anything in this thread, whichever may share a base."""
-    before, _nobody.now = _nobody.now, True
-    try:
-        yield
-    finally:
-        _nobody.now = before
-
-
-class _Request:
-    """Whom a forward pass is for: signals, laid out for its rows once and kept while their number stays."""
-
-    _change: Change
-
-    def __init__(self, modulator: Modulator, signals: Tensor, groups: Sequence[Sequence[int]]) -> None:
-        self._modulator, self._signals, self._groups = modulator, signals, groups
-        self._rows, self._differentiable = 0, False
-
-    def change(self, rows: Tensor) -> Change:
-        """For as many rows as `rows` has."""
-        if self._rows != rows.shape[0] or self._differentiable != torch.is_grad_enabled():
-            self._lay_out(rows)
-        return self._change
-
-    def _lay_out(self, inputs: Tensor) -> None:
-        rows, users = inputs.shape[0], self._signals.shape[1]
-        if rows % users:
-            raise ConfigError(f"{rows} rows for {users} users; expected a z for every row, or equally many rows a user")
-        signals = self._signals if rows == users else self._signals.repeat_interleave(rows // users, 1)
-        self._rows, self._differentiable = rows, torch.is_grad_enabled()
-        if self._differentiable:
-            self._change = self._modulator.changes(signals)
-        else:  # what is laid out without gradients never gets any
-            self._change = self._modulator.serve(signals, self._groups, inputs.dtype)
-
-
-class _Now(threading.local):
-    """What one steering is at in this thread."""
-
-    request: _Request | None = None
-
-
-class _Place:
-    """The `forward` of a module that is a site: its own, and around it the changes of every steering at work.
-
-    In place of hooks, since a part is to run before the module: entering a forward hook behind a large map costs more
-    than the change itself (`docs/log.md`). Several steerings of a model share the place; the last to go takes it away.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module, self._plain = module, module.forward
-        self._steerings: list[tuple[_Now, int]] = []
-
-    @classmethod
-    def of(cls, module: nn.Module) -> "_Place":
-        """The one that the module has, or now gets."""
-        found = vars(module).get("forward")
-        if not isinstance(found, cls):
-            module.forward = found = cls(module)
-        return found
-
-    def add(self, now: _Now, number: int) -> None:
-        """A steering, for which this is the site of that number."""
-        self._steerings.append((now, number))
-
-    def remove(self, now: _Now) -> None:
-        """Of a steering that goes; where somebody has since put another `forward` around this one, it stays, idle."""
-        self._steerings = [(other, number) for other, number in self._steerings if other is not now]
-        if not self._steerings and vars(self._module).get("forward") is self:
-            del self._module.forward
-            if self._module.forward != self._plain:  # somebody else's was there before
-                self._module.forward = self._plain
-
-    def __call__(self, *args: Any, **settings: Any) -> Any:
-        requests = [(request, number) for now, number in self._steerings if (request := now.request) is not None]
-        if not requests or _nobody.now:
-            return self._plain(*args, **settings)
-        inputs = args[0] if args else next(value for value in settings.values() if isinstance(value, Tensor))
-        changes = [
-            (change := request.change(inputs), number, change.read(number, inputs)) for request, number in requests
-        ]
-        output = self._plain(*args, **settings)
-        first = output[0] if isinstance(output, tuple) else output
-        for change, number, noted in changes:
-            first = change.write(number, noted, first)
-        return (first, *output[1:]) if isinstance(output, tuple) else first
+__all__ = ["Steering"]
 
 
 class Steering:
@@ -137,11 +39,11 @@ class Steering:
 
     def __init__(self, model: Any, modulator: Modulator) -> None:
         self.model, self.modulator = model, modulator
-        self._now = _Now()
+        self._now = Now()
         self._blocks: list[Any] = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
         # On the model: a block's own hooks ran inside its checkpoint, too late, in the first transformers 5.
         self._handle = model.register_forward_pre_hook(self._remember)
-        self._places = [_Place.of(model.get_submodule(site.name)) for site in modulator.sites]
+        self._places = [Place.of(model.get_submodule(site.name)) for site in modulator.sites]
         for number, place in enumerate(self._places):
             place.add(self._now, number)
         try:
@@ -153,7 +55,7 @@ class Steering:
     @contextmanager
     def steer(self, z: Tensor) -> Iterator[None]:
         """Within the block the model answers row i as user z[i], Float[users latent]; n * users rows, n for each."""
-        with self._set(_Request(self.modulator, self.modulator.signal(z), self._groups)):
+        with self._set(Request(self.modulator, self.modulator.signal(z), self._groups)):
             yield
 
     @contextmanager
@@ -171,12 +73,12 @@ class Steering:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     @property
-    def _request(self) -> _Request | None:
+    def _request(self) -> Request | None:
         """What this thread is at."""
-        return None if _nobody.now else self._now.request
+        return None if nobody.now else self._now.request
 
     @contextmanager
-    def _set(self, request: _Request | None) -> Iterator[None]:
+    def _set(self, request: Request | None) -> Iterator[None]:
         before, self._now.request = self._now.request, request
         try:
             yield

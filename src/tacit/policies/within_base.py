@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.policies.steering import unsteered
+from tacit.policies.places import unsteered
 
 __all__ = ["WithinBase"]
 

@@ -84,7 +84,7 @@ class _Served(Change):
                 self._sites[site] = product, place, lora.up[site].detach().to(dtype)
 
     def read(self, site: int, inputs: Tensor) -> Tensor:
-        """S g(z) * A x: Float[rows*tokens rank]."""
+        """The site's s g(z) * A x: Float[rows*tokens rank], of inputs Float[rows tokens inputs]."""
         product, place, _ = self._sites[site]
         if place == 0 or inputs is not product.inputs:
             product.read(inputs)
@@ -94,7 +94,7 @@ class _Served(Change):
         return part
 
     def write(self, site: int, noted: Tensor, output: Tensor) -> Tensor:
-        """W x + B (s g(z) * A x)."""
+        """W x + B (s g(z) * A x), of output Float[rows tokens outputs]."""
         up, flat = self._sites[site][2], output.flatten(0, 1)
         if output.dtype is up.dtype is noted.dtype and output.is_contiguous():
             flat.addmm_(noted, up)
@@ -117,7 +117,7 @@ class _Product:
         self.forget()
 
     def read(self, inputs: Tensor) -> None:
-        """Compute it."""
+        """Compute it, of Float[rows tokens inputs]."""
         down, gates = self._down, self._gates
         if inputs.dtype is not down.dtype:  # a module with a precision of its own
             down, gates = down.to(inputs.dtype), gates.to(inputs.dtype)

@@ -28,7 +28,10 @@ class Site:
 
 
 class Change(ABC):
-    """What the sites do to the rows of one request, in two parts, around each site's own module."""
+    """What the sites do to the rows of one request, in two parts, around each site's own module.
+
+    Shapes: inputs Float[rows tokens inputs], output Float[rows tokens outputs].
+    """
 
     @abstractmethod
     def read(self, site: int, inputs: Tensor) -> Any:
@@ -93,6 +96,8 @@ class Modulator(nn.Module, ABC):
 
     def serve(self, signal: Tensor, groups: Sequence[Sequence[int]], dtype: torch.dtype) -> Change:
         """The same where nobody asks for gradients, for modulators that know a faster way then.
+
+        Whoever inherits from such a modulator and alters `change` alters this too; the conformance suite compares them.
 
         Args:
             signal: Float[sites rows width].
