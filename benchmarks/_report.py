@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from tacit.embedders.transformer import choose_device
+from tacit.errors import EmbeddingError
 from tacit.files import write_json
 
 __all__ = ["alternate", "cores", "finish", "machine", "median", "parser", "percentile", "ratio", "table"]
@@ -79,9 +81,18 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--out", type=Path, help="where to write the numbers as JSON")
     made.add_argument("--fast", action="store_true", help="a smoke run: tiny sizes, numbers that mean nothing")
-    made.add_argument("--device", default="cpu", help="where the networks run (cpu, cuda, cuda:1 ...)")
+    made.add_argument("--device", type=_present, default="cpu", help="where the networks run (cpu, cuda, cuda:1 ...)")
     made.add_argument("--seed", type=int, default=0)
     return made
+
+
+def _present(device: str) -> str:
+    """The name of a device that this machine has."""
+    try:
+        choose_device(device)
+    except EmbeddingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return device
 
 
 def finish(result: dict[str, Any], out: Path | None) -> None:
