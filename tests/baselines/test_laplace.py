@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from tacit.baselines import BayesianLogistic, LaplaceConfig, LaplaceNetwork, fit_laplace
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch
-from tacit.rewards.predict import expected_sigmoid
+from tacit.rewards.expected_preference import expected_sigmoid
 from tacit.testing import SavedModelConformance, random_choices
 from tacit.testing.samples import reordered
 from tacit.training import TrainingConfig

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from tacit.baselines.lore import LoRe, LoReConfig, LoReNetwork, fit_lore, mixture_gradient
 from tacit.baselines.pairs import Pairs
-from tacit.rewards.fitting import seeded_modules
+from tacit.rewards.episodic_fit import seeded_modules
 from tacit.testing import SavedModelConformance
 from tacit.training import TrainingConfig
 

@@ -19,7 +19,7 @@ from tacit.baselines.pairs import Pairs
 from tacit.choices import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ChoiceError
-from tacit.rewards.fitting import seeded_modules
+from tacit.rewards.episodic_fit import seeded_modules
 from tacit.testing import SavedModelConformance
 from tacit.training import TrainingConfig
 from tacit.worlds.piecewise import PiecewiseWorld, bayes_optimal_accuracy

@@ -11,7 +11,7 @@ from tacit.baselines.mrm import MRM, PUBLISHED_INNER, MRMConfig, MRMNetwork, fit
 from tacit.baselines.pairs import pairs_of
 from tacit.episodes import ChoiceBatch
 from tacit.episodes.episode import Episode
-from tacit.rewards.fitting import seeded_modules
+from tacit.rewards.episodic_fit import seeded_modules
 from tacit.testing import SavedModelConformance, random_choices
 from tacit.training import ObjectiveConfig, TrainingConfig
 

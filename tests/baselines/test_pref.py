@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from tacit.baselines.pairs import Pairs
 from tacit.baselines.pref import PReF, PReFConfig, PReFNetwork, fit_pref
-from tacit.rewards.fitting import fit_data, seeded_modules
+from tacit.rewards.episodic_fit import fit_data, seeded_modules
 from tacit.testing import SavedModelConformance
 from tacit.training import TrainingConfig
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tacit.choices.ultrafeedback import RATINGS, RatedResponses, read_ultrafeedback
 from tacit.errors import ChoiceError
+from tacit_experiments.datasets.ultrafeedback_reader import RATINGS, RatedResponses, read_ultrafeedback
 
 NAN = float("nan")
 
@@ -163,7 +163,7 @@ def test_a_bad_row_is_named_with_its_cause_or_skipped(
     assert message.endswith("correct them, or drop them with skip_bad_rows")
     assert "\n" not in message
 
-    with caplog.at_level(logging.WARNING, "tacit.choices.ultrafeedback"):
+    with caplog.at_level(logging.WARNING, "tacit_experiments.datasets.ultrafeedback_reader"):
         found = read_ultrafeedback(path, skip_bad_rows=True)
     assert [line for line, _ in found.skipped] == [2]
     assert found.counts["bad rows"] == 1

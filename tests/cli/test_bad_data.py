@@ -227,7 +227,7 @@ def test_malformed_items(case: Case, run: Run, work: Path, base: Path) -> None:
 
 def profile_of_vectors(work: Path, base: Path) -> None:
     import tacit
-    from tacit.recipes.users import infer_user
+    from tacit.workflows.users import infer_user
 
     infer_user(tacit.RewardModel.load(base / "vmodel"), tacit.read_choices(work / "vdata.jsonl"), "u1").save("p.json")
 

@@ -10,7 +10,7 @@ from cli_world import PROMPTS, TINY, USERS, Run, small_rows, write_rows
 from safetensors.torch import load_file
 
 import tacit
-from tacit.recipes.users import infer_user, load_profile, score_items
+from tacit.workflows.users import infer_user, load_profile, score_items
 
 
 def tacit_process(*argv: object, before: str = "") -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ from tiny_base import save_base
 import tacit.policies.trainer
 from tacit.cli import main
 from tacit.policies import Sampling, SteerablePolicy, load_base
-from tacit.recipes.users import load_profile
+from tacit.workflows.users import load_profile
 
 
 def ran(*command: object) -> None:
@@ -112,7 +112,7 @@ def test_the_base_writes_answers_for_the_reward_to_compare(
         asked.extend(prompts)
         return [[("Another answer.", True)] * sampling.samples for _ in prompts]
 
-    monkeypatch.setattr("tacit.policies.written.draw", draw)
+    monkeypatch.setattr("tacit.policies.base_answers.draw", draw)
     two = ("--set", "training.written=2")
     code, out, err = run(*training(story, "--out", "p", "--json", *two))
     assert code == 0, err

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tacit.policies.accuracy import ImplicitChoices, direction
+from tacit.policies.implicit_reward import ImplicitChoices, direction
 
 # One k, three users of up to two pairs; the last has not k choices.
 FOUND = ImplicitChoices(

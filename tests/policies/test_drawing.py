@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import TopPLogitsWarper
 
+from tacit.engines.transformers.logits_processors import Draw, Nucleus
 from tacit.errors import ConfigError
-from tacit.policies.drawing import Draw, Nucleus
 
 CPU = torch.device("cpu")
 NO_IDS = torch.zeros(1, 1, dtype=torch.int64)

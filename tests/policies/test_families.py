@@ -8,11 +8,11 @@ from families import VOCABULARY, tiny
 from torch import Tensor
 from torch.testing import assert_close
 
+from tacit.engines.transformers.dialogue import Tokens
+from tacit.engines.transformers.log_probs import response_log_probs
 from tacit.errors import ConfigError
 from tacit.policies import Modulator, ModulatorConfig, Steering
-from tacit.policies.dialogue import Tokens
-from tacit.policies.log_probs import response_log_probs
-from tacit.policies.modulators import build_modulator, find_blocks, find_linears
+from tacit.steering.modulators import build_modulator, find_blocks, find_linears
 
 LATENT = 5
 STEERABLE = (

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from tacit.policies import Modulator, ModulatorConfig
-from tacit.policies.modulators import FiLM, Site, build_modulator
+from tacit.steering.modulators import FiLM, Site, build_modulator
 from tacit.testing import ModulatorConformance
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from tacit.evaluation.episodes import EvaluationEpisodes, evaluation_episodes
 from tacit.policies import Base, SteerablePolicy
-from tacit.policies.accuracy import ImplicitChoices, direction, implicit_choices
+from tacit.policies.base_log_probs import reference_log_probs
 from tacit.policies.fit import _validation, choice_evidence
+from tacit.policies.implicit_reward import ImplicitChoices, direction, implicit_choices
 from tacit.policies.pairs import tokenise
-from tacit.policies.reference import reference_log_probs
 
 LEARN: dict[str, Any] = {"max_steps": 60, "eval_steps": 20, "per_device_train_batch_size": 12, "eval_pairs": 4}
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tacit.policies import GatedLoRA, Modulator, ModulatorConfig, Steering
-from tacit.policies.modulators import Site, build_modulator, find_blocks, find_linears
+from tacit.steering.modulators import Site, build_modulator, find_blocks, find_linears
 from tacit.testing import ModulatorConformance
 
 SITES = (Site("first", 6, 4), Site("second", 4, 7))

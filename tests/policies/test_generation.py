@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.testing import assert_close
 
+from tacit.engines.transformers.generation import generate
 from tacit.errors import ChoiceError
 from tacit.policies import Base, Dialogue, Sampling, SteerablePolicy
-from tacit.policies.generation import generate
 from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
 

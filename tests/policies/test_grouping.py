@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit.policies.grouping import OVERHEAD, length_groups
+from tacit.policies.length_buckets import OVERHEAD, length_groups
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=7)
 

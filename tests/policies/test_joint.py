@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ConfigError
 from tacit.policies import Base, SteerablePolicy
-from tacit.policies.joint import TunedEncoder
 from tacit.policies.steered_pairs import SteeredPairs
+from tacit.policies.tuned_encoder import TunedEncoder
 from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
 

@@ -8,9 +8,9 @@ import torch
 from moved_policy import moved
 from torch.testing import assert_close
 
+from tacit.engines.transformers.dialogue import Tokens
+from tacit.engines.transformers.log_probs import response_log_probs
 from tacit.policies import Base, PolicyConfig, SteerablePolicy, load_base
-from tacit.policies.dialogue import Tokens
-from tacit.policies.log_probs import response_log_probs
 from tacit.rewards import RewardModel
 
 ITEMS = [

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.policies import GatedLoRA, Modulator
-from tacit.policies.modulators import find_blocks, find_linears
+from tacit.steering.modulators import find_blocks, find_linears
 from tacit.testing import ModulatorConformance
 
 

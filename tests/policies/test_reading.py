@@ -11,15 +11,15 @@ from moved_policy import moved
 from tiny_base import save_base
 from torch import Tensor
 
-import tacit.policies.reading as module
+import tacit.policies.best_of_n as module
 from tacit.embedders import Embedder, HashEmbedder, resolve_embedder
 from tacit.encoders import UserStates
 from tacit.episodes import ChoiceBatch
 from tacit.errors import ChoiceError, EmbeddingError, StateMismatchError
 from tacit.policies import Base, Sampling, SteerablePolicy, best_of, load_base, personal_reward, reward_embedder
 from tacit.rewards import RewardConfig, RewardModel
+from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.network import RewardNetwork
-from tacit.rewards.reference import EmbedderReference
 
 ITEMS = [("What is it?", "a cat"), ("Say a word", "x"), ("Q", "many words, one after another"), ("Q", "no")]
 Z = torch.tensor([[1.0, -2.0, 0.5, 1.5]])

@@ -8,10 +8,10 @@ import torch
 from tiny_base import save_base
 from torch.testing import assert_close
 
-import tacit.policies.reference as module
+import tacit.policies.base_log_probs as module
 from tacit.policies import Base, Dialogue, SteerablePolicy, load_base
+from tacit.policies.base_log_probs import reference_log_probs
 from tacit.policies.pairs import Row, tokenise
-from tacit.policies.reference import reference_log_probs
 
 ITEMS = [("What is it?", "a cat"), ("Say a word", "x"), ("Q", "many words, one after another"), ("Q", "no")]
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 2e-4}

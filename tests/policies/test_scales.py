@@ -13,10 +13,10 @@ from torch.testing import assert_close
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ConfigError
 from tacit.policies import Base, Modulator, SteerablePolicy
-from tacit.policies.modulators import FiLM, GatedLoRA, Site
-from tacit.policies.scales import reach, set_scales, shared_share, usual
+from tacit.policies.latent_scaling import reach, set_scales, shared_share, usual
 from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
 from tacit.rewards import RewardModel
+from tacit.steering.modulators import FiLM, GatedLoRA, Site
 
 SITES = (Site("first", 6, 6), Site("second", 6, 6))
 KINDS = [FiLM, GatedLoRA]
@@ -273,7 +273,7 @@ def _agreed(rewards: Tensor, world: Camps) -> float:
 def test_of_very_many_pairs_some_from_everywhere_say_what_is_usual(
     shared_base: Base, world: Camps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tacit.policies.scales._SOME", 10)
+    monkeypatch.setattr("tacit.policies.latent_scaling._SOME", 10)
     told = torch.arange(1.0, 7).unsqueeze(1)
     policy = fit(shared_base, tmp_path, world, training=short(**BRIEF), told=(told, torch.ones(8, 1)))
     taken = told[world.train.user[torch.arange(0, 36, 4)]]

@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from tacit.errors import ConfigError
 from tacit.policies import Base, Modulator, ModulatorConfig, PolicyConfig, Sampling, SteerablePolicy
-from tacit.policies.modulators import SoftToken, build_modulator
 from tacit.rewards import RewardModel
+from tacit.steering.modulators import SoftToken, build_modulator
 from tacit.testing import ModulatorConformance
 
 SOFT = PolicyConfig(modulator=ModulatorConfig(kind="soft_token"))

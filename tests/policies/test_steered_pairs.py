@@ -16,9 +16,9 @@ from torch.testing import assert_close
 
 from tacit.objectives.dpo import distilled_loss, preference_loss
 from tacit.policies import Base, SteerablePolicy, load_base
-from tacit.policies.grouping import length_groups
+from tacit.policies.base_log_probs import reference_log_probs
+from tacit.policies.length_buckets import length_groups
 from tacit.policies.pairs import PolicyPairs
-from tacit.policies.reference import reference_log_probs
 from tacit.policies.steered_pairs import SteeredPairs
 
 Batch = dict[str, Tensor]

@@ -10,7 +10,7 @@ from families import VOCABULARY, tiny
 from torch import Tensor, nn
 
 from tacit.policies import Modulator, ModulatorConfig, Steering
-from tacit.policies.modulators import build_modulator
+from tacit.steering.modulators import build_modulator
 
 LATENT = 3
 Z = torch.randn(2, LATENT, generator=torch.Generator().manual_seed(3))

@@ -14,9 +14,9 @@ from torch.testing import assert_close
 from trl import DPOConfig, DPOTrainer
 
 from tacit.policies import Base, SteerablePolicy, load_base
+from tacit.policies.base_log_probs import reference_log_probs
 from tacit.policies.export import write_adapter
 from tacit.policies.pairs import PolicyPairs
-from tacit.policies.reference import reference_log_probs
 from tacit.policies.steered_pairs import SteeredPairs
 
 WORLD = camps(users=6, choices=6, prompts=16)

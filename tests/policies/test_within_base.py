@@ -10,8 +10,8 @@ from moved_policy import moved, some_z
 from torch import Tensor
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
+from tacit.engines.transformers.within_base import WithinBase
 from tacit.policies import Sampling, SteerablePolicy, load_base
-from tacit.policies.within_base import WithinBase
 from tacit.rewards import RewardModel
 
 PROMPTS = ["What is it, and where?", "Say a word", "Q"]  # of different lengths, so that shorter ones are padded

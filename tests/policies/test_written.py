@@ -10,9 +10,9 @@ from moved_policy import moved
 from policy_problems import Camps, camps, fit, short, weights
 from torch import Tensor
 
-import tacit.policies.written as module
+import tacit.policies.base_answers as module
 from tacit.policies import Base, Dialogue, SteerablePolicy, load_base
-from tacit.policies.written import more_answers, write_answers
+from tacit.policies.base_answers import more_answers, write_answers
 from tacit.rewards import RewardModel
 from tacit.worlds.text.base_model import text_base
 

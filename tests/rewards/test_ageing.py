@@ -12,7 +12,7 @@ from tacit.errors import ConfigError
 from tacit.rewards import RewardConfig, RewardModel, fit_reward
 from tacit.rewards.ageing import SPANS, fit_half_life, timed
 from tacit.rewards.calibration import fit_temperature, measure
-from tacit.rewards.fitting import FitData, fit_data, validation_episodes
+from tacit.rewards.episodic_fit import FitData, fit_data, validation_episodes
 from tacit.rewards.network import RewardNetwork
 from tacit.testing import random_choices
 

@@ -9,8 +9,8 @@ from torch.testing import assert_close
 
 from tacit.baselines import fit_pooled
 from tacit.rewards import RewardConfig, RewardModel, fit_reward
-from tacit.rewards.fitting import FitData, fit_data
-from tacit.rewards.members import fit_scale, folds, join_members
+from tacit.rewards.ensemble import fit_scale, folds, join_members
+from tacit.rewards.episodic_fit import FitData, fit_data
 from tacit.rewards.network import RewardNetwork
 from tacit.training import TrainingConfig
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from tacit.encoders import LatentPosterior
 from tacit.rewards import BilinearHead, MLPHead, RewardHead
-from tacit.rewards.predict import expected_sigmoid, preference
+from tacit.rewards.expected_preference import expected_sigmoid, preference
 from tacit.testing.samples import seeded_module
 
 T = np.linspace(-12, 12, 40_001)

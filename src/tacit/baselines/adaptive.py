@@ -22,7 +22,7 @@ from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ChoiceError, ModelFormatError, StateMismatchError
 from tacit.files import atomic_folder
 from tacit.rewards.explain import centred, explanations
-from tacit.rewards.folder import adopt_weights, own_tensors, read_config, read_tensors, write_folder
+from tacit.rewards.model_folder import adopt_weights, own_tensors, read_config, read_tensors, write_folder
 from tacit.rewards.network import Standardizer
 from tacit.rewards.protocol import Explanation
 from tacit.training.loop import Trainable

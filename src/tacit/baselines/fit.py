@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tacit.baselines.adaptive import AdaptiveModel
 from tacit.choices.index import ChoiceIndex
-from tacit.rewards.fitting import fit_data, fit_network, seeded_modules
+from tacit.rewards.episodic_fit import fit_data, fit_network, seeded_modules
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
 

@@ -18,9 +18,9 @@ from tacit.baselines.adaptive import AdaptiveNetwork, Fitted
 from tacit.baselines.pooled import fit_pooled
 from tacit.choices.index import ChoiceIndex
 from tacit.rewards.config import RewardConfig, Widths
-from tacit.rewards.fitting import FitData, fit_data
+from tacit.rewards.episodic_fit import FitData, fit_data
+from tacit.rewards.expected_preference import expected_sigmoid
 from tacit.rewards.heads import BilinearHead
-from tacit.rewards.predict import expected_sigmoid
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
 

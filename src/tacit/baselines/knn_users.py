@@ -37,7 +37,7 @@ from tacit.baselines.logistic import laplace_posterior
 from tacit.baselines.pairs import Pairs, training_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.rewards.calibration import fit_temperature, measure
-from tacit.rewards.fitting import FitData, fit_data
+from tacit.rewards.episodic_fit import FitData, fit_data
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
 

@@ -35,7 +35,7 @@ from tacit.baselines.logistic import LaplacePosterior, laplace_posterior
 from tacit.baselines.pairs import Pairs, training_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.rewards.calibration import fit_temperature, measure
-from tacit.rewards.fitting import FitData
+from tacit.rewards.episodic_fit import FitData
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
 

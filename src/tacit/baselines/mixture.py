@@ -35,8 +35,8 @@ from tacit.encoders.encoder import mlp
 from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
 from tacit.rewards.config import Widths
+from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
 from tacit.rewards.explain import centred
-from tacit.rewards.fitting import FitData, fit_data, fit_network, seeded_modules
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 from tacit.training.loop import Event
 

@@ -38,7 +38,7 @@ from tacit.baselines.logistic import laplace_evidence, laplace_posterior
 from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
-from tacit.rewards.fitting import fit_network
+from tacit.rewards.episodic_fit import fit_network
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 from tacit.training.loop import Event
 

@@ -37,7 +37,7 @@ from tacit.baselines.pairs import Pairs, episode_pairs, training_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
 from tacit.rewards.calibration import fit_temperature
-from tacit.rewards.fitting import FitData, fit_data, fit_network, seeded_modules
+from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 from tacit.training.loop import Event
 

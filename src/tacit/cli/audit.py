@@ -8,18 +8,18 @@ import typer
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from tacit.audit import Audit, check_settings, plan_audit, write_audit
-from tacit.audit import audit as run_audit
-from tacit.audit.measure import AuditTraining
-from tacit.audit.story import gain_table, sentence, settle, warning
 from tacit.choices import read_choices
 from tacit.cli._config import ConfigFile, Settings, read_config
 from tacit.cli._options import Out, Seed
 from tacit.cli._paths import prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
-from tacit.recipes import item_vectors, table_embedder
+from tacit.evaluation.audit import Audit, check_settings, plan_audit, write_audit
+from tacit.evaluation.audit import audit as run_audit
+from tacit.evaluation.audit.measure import AuditTraining
+from tacit.evaluation.audit.story import gain_table, sentence, settle, warning
 from tacit.rewards import RewardConfig
+from tacit.workflows import item_vectors, table_embedder
 
 __all__ = ["EXAMPLE", "AuditConfig", "audit"]
 

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tacit.benchmark import METHODS, Benchmark, read_tuned, run_benchmark, tune
-from tacit.benchmark.datasets import DATASETS, Sources, expand, find_dataset
 from tacit.cli._options import Out, Seed
 from tacit.cli._paths import prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
+from tacit.evaluation.benchmark import METHODS, Benchmark, read_tuned, run_benchmark, tune
+from tacit.evaluation.benchmark.datasets import DATASETS, Sources, expand, find_dataset
 
 __all__ = ["EXAMPLE", "benchmark"]
 

@@ -16,11 +16,11 @@ from tacit.cli._result import Result
 from tacit.cli.synthetic import synthetic_table
 from tacit.evaluation import plot_accuracy, plot_reliability
 from tacit.files import write_json
-from tacit.recipes.demo import CHOICES_SHOWN, KS, Person, TextDemo, text_demo
-from tacit.recipes.demo_plots import plot_continuum, plot_people
-from tacit.recipes.policy_demo import ANSWERS, PolicyDemo, policy_demo
-from tacit.recipes.synthetic import synthetic_experiment
-from tacit.recipes.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
+from tacit.workflows.demo import CHOICES_SHOWN, KS, Person, TextDemo, text_demo
+from tacit.workflows.demo_plots import plot_continuum, plot_people
+from tacit.workflows.policy_demo import ANSWERS, PolicyDemo, policy_demo
+from tacit.workflows.synthetic import synthetic_experiment
+from tacit.workflows.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
 
 __all__ = ["EXAMPLE", "demo"]
 

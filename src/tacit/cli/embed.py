@@ -10,8 +10,8 @@ from tacit.choices import read_choices
 from tacit.cli._options import Seed
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
-from tacit.recipes.embed import embed_items
-from tacit.recipes.items import table_embedder
+from tacit.workflows.embed import embed_items
+from tacit.workflows.items import table_embedder
 
 __all__ = ["EXAMPLE", "embed"]
 

@@ -12,7 +12,7 @@ from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
 from tacit.evaluation import Report
-from tacit.recipes.assess import KS, assess, load_with_control
+from tacit.workflows.assess import KS, assess, load_with_control
 
 __all__ = ["EXAMPLE", "evaluate"]
 

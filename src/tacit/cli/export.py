@@ -9,7 +9,7 @@ from tacit.cli._options import Seed
 from tacit.cli._paths import prepare_out
 from tacit.cli._result import Result
 from tacit.policies import SteerablePolicy, export_adapter
-from tacit.recipes.users import load_profile
+from tacit.workflows.users import load_profile
 
 __all__ = ["EXAMPLE", "export"]
 

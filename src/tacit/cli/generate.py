@@ -12,7 +12,7 @@ from tacit.errors import ConfigError
 from tacit.files import write_json
 from tacit.policies import Sampling, SteerablePolicy
 from tacit.policies.policy import User
-from tacit.recipes.users import load_profile
+from tacit.workflows.users import load_profile
 
 __all__ = ["EXAMPLE", "generate"]
 

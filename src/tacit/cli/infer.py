@@ -10,8 +10,8 @@ from tacit.choices import read_choices
 from tacit.cli._options import Seed
 from tacit.cli._paths import prepare_file
 from tacit.cli._result import Result, shorten
-from tacit.recipes.users import InferredUser, infer_user
 from tacit.rewards import RewardModel
+from tacit.workflows.users import InferredUser, infer_user
 
 __all__ = ["EXAMPLE", "infer"]
 

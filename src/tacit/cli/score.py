@@ -12,8 +12,8 @@ from tacit.cli._options import Seed
 from tacit.cli._paths import prepare_file
 from tacit.cli._result import Result, shorten
 from tacit.files import write_json
-from tacit.recipes.users import ScoredItem, load_profile, score_items
 from tacit.rewards import RewardModel
+from tacit.workflows.users import ScoredItem, load_profile, score_items
 
 __all__ = ["EXAMPLE", "score"]
 

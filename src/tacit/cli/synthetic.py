@@ -11,8 +11,8 @@ from tacit.cli._paths import prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.files import write_json
-from tacit.recipes.synthetic import KS, SyntheticResult, synthetic_experiment
-from tacit.recipes.synthetic_plots import LABELS, plot_reward_curves, plot_synthetic_accuracy
+from tacit.workflows.synthetic import KS, SyntheticResult, synthetic_experiment
+from tacit.workflows.synthetic_plots import LABELS, plot_reward_curves, plot_synthetic_accuracy
 
 __all__ = ["EXAMPLE", "synthetic", "synthetic_table"]
 

@@ -16,8 +16,8 @@ from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
 from tacit.policies import PolicyConfig, PolicyTrainingConfig
-from tacit.recipes.policy import train_policy as train
 from tacit.rewards import RewardModel
+from tacit.workflows.policy import train_policy as train
 
 __all__ = ["EXAMPLE", "TrainPolicyConfig", "train_policy"]
 

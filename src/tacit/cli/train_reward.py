@@ -15,11 +15,11 @@ from tacit.cli._paths import prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
-from tacit.recipes import item_vectors, table_embedder
-from tacit.recipes import train_reward as train
-from tacit.recipes.reward import plan_training
 from tacit.rewards import RewardConfig
 from tacit.training import TrainingConfig
+from tacit.workflows import item_vectors, table_embedder
+from tacit.workflows import train_reward as train
+from tacit.workflows.reward import plan_training
 
 __all__ = ["EXAMPLE", "TrainRewardConfig", "train_reward"]
 

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from tacit.engines.transformers.attach import Steering
+from tacit.engines.transformers.base import Base, load_base
 from tacit.errors import ConfigError, TacitError
 from tacit.files import atomic_folder
-from tacit.policies.base import Base, load_base
-from tacit.policies.modulators import GatedLoRA
 from tacit.policies.policy import SteerablePolicy, User
-from tacit.policies.steering import Steering
+from tacit.steering.modulators import GatedLoRA
 
 __all__ = ["Exported", "export_adapter"]
 

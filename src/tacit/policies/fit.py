@@ -13,24 +13,24 @@ import torch
 from torch import Tensor
 
 from tacit.choices.index import ChoiceIndex
+from tacit.engines.transformers.base import Base
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ConfigError
 from tacit.evaluation.episodes import evaluation_episodes
-from tacit.policies.accuracy import ImplicitChoices, direction, implicit_choices
-from tacit.policies.base import Base
-from tacit.policies.config import PolicyConfig
-from tacit.policies.joint import TunedEncoder
+from tacit.policies.base_answers import more_answers
+from tacit.policies.base_log_probs import reference_log_probs
+from tacit.policies.implicit_reward import ImplicitChoices, direction, implicit_choices
+from tacit.policies.latent_scaling import set_scales
 from tacit.policies.pairs import PolicyPairs, Row, context_latents, tokenise, user_latents
 from tacit.policies.policy import SteerablePolicy
-from tacit.policies.reference import reference_log_probs
-from tacit.policies.scales import set_scales
 from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
 from tacit.policies.trainer import PolicyTrainer
 from tacit.policies.training_config import PolicyTrainingConfig
 from tacit.policies.training_log import TrainingLog
-from tacit.policies.written import more_answers
+from tacit.policies.tuned_encoder import TunedEncoder
 from tacit.rewards.model import RewardModel
+from tacit.steering.config import PolicyConfig
 from tacit.training.loop import Event
 
 __all__ = ["choice_evidence", "fit_policy"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tacit.engines.transformers.generation import Sampling
 from tacit.episodes import step_generator
-from tacit.policies.generation import Sampling
 from tacit.policies.policy import SteerablePolicy
 
 __all__ = ["Health", "answers_for", "even_length_win_rate", "language_health", "steering_efficiency", "win_rate"]

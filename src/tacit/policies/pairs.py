@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from tacit.choices.index import ChoiceIndex
+from tacit.engines.transformers.dialogue import Dialogue
 from tacit.episodes import draw_contexts, step_generator
 from tacit.episodes.hashing import mix
 from tacit.errors import ChoiceError
-from tacit.policies.dialogue import Dialogue
 from tacit.policies.teacher import Teacher
 from tacit.rewards.model import RewardModel
 

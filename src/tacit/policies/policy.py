@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from tacit.encoders.state import UserStates
+from tacit.engines.transformers.attach import Steering
+from tacit.engines.transformers.base import Base
+from tacit.engines.transformers.dialogue import Dialogue
+from tacit.engines.transformers.generation import Sampling, generate, stream
+from tacit.engines.transformers.log_probs import response_log_probs
 from tacit.errors import ConfigError
-from tacit.policies.base import Base
-from tacit.policies.config import PolicyConfig
-from tacit.policies.dialogue import Dialogue
-from tacit.policies.generation import Sampling, generate, stream
-from tacit.policies.log_probs import response_log_probs
-from tacit.policies.modulators import Modulator, build_modulator
-from tacit.policies.steering import Steering
 from tacit.policies.storage import load_policy, save_policy
 from tacit.rewards.model import RewardModel
+from tacit.steering.config import PolicyConfig
+from tacit.steering.modulators import Modulator, build_modulator
 
 __all__ = ["SteerablePolicy"]
 

@@ -10,13 +10,13 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from tacit.engines.transformers.dialogue import Tokens
+from tacit.engines.transformers.log_probs import NOTHING, response_logits, summed_log_probs
 from tacit.objectives.dpo import distilled_loss, preference_loss
-from tacit.policies.dialogue import Tokens
-from tacit.policies.grouping import length_groups
-from tacit.policies.joint import TunedEncoder
-from tacit.policies.log_probs import NOTHING, response_logits, summed_log_probs
+from tacit.policies.length_buckets import length_groups
 from tacit.policies.policy import SteerablePolicy
 from tacit.policies.training_config import PolicyTrainingConfig
+from tacit.policies.tuned_encoder import TunedEncoder
 
 __all__ = ["SteeredPairs"]
 

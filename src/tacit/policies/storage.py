@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from tacit.engines.transformers.base import Base, load_base
 from tacit.errors import ConfigError, ModelFormatError
 from tacit.files import atomic_folder
-from tacit.policies.base import Base, load_base
-from tacit.policies.config import PolicyConfig
-from tacit.policies.modulators import build_modulator
-from tacit.rewards.folder import adopt_weights, own_tensors, read_config, read_tensors, write_folder
 from tacit.rewards.model import RewardModel
+from tacit.rewards.model_folder import adopt_weights, own_tensors, read_config, read_tensors, write_folder
 from tacit.rewards.storage import write_model_files
+from tacit.steering.config import PolicyConfig
+from tacit.steering.modulators import build_modulator
 
 if TYPE_CHECKING:
     from tacit.policies.policy import SteerablePolicy

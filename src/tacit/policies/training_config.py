@@ -35,7 +35,7 @@ class PolicyTrainingConfig(BaseModel):
         max_steps: optimiser steps at most; None = three passes over the pairs, but at least 100 and at most 1000.
         per_device_train_batch_size: pairs in one forward of one process.
         weight_decay: of the modulator's matrices; policies then stay nearer the base.
-        encoder_learning_rate: above 0, the reward model's encoder is trained along, at this rate (`policies.joint`).
+        encoder_learning_rate: above 0, the reward model's encoder is trained along, at this rate (`tuned_encoder`).
         max_context: K, the most context choices; k is uniform on {0..K}. With teacher `choices` every pair has such a
             context; with `reward` they only tell how z grows with k.
         eval_steps: steps between validations (also: checkpoints and lines in metrics.jsonl).

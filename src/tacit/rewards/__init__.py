@@ -1,12 +1,12 @@
 """Reward models: heads, the network, training, saving, and the `PreferenceModel` contract."""
 
 from tacit.rewards.config import RewardConfig
+from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.fit import fit_reward
 from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
 from tacit.rewards.hub import push_to_hub
 from tacit.rewards.model import RewardModel
 from tacit.rewards.protocol import Explanation, PreferenceModel
-from tacit.rewards.reference import EmbedderReference
 
 __all__ = [
     "BilinearHead",

@@ -9,7 +9,7 @@ from torch import Tensor
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
 from tacit.rewards.calibration import fit_temperature, measure
-from tacit.rewards.fitting import FitData, validation_episodes
+from tacit.rewards.episodic_fit import FitData, validation_episodes
 from tacit.training.config import TrainingConfig
 
 __all__ = ["fit_half_life", "timed"]

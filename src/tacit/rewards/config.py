@@ -17,7 +17,7 @@ class RewardConfig(BaseModel):
             a state keeps every choice), `additive` (a state is a sum, of one size whatever k), `attention` (the
             paper's) or `none` (the pooled BTL: no user code at all).
         components: Gaussians in the learnt prior of the `laplace` encoder; several suit users of a few types.
-        members: networks trained from different seeds, whose kernels are averaged (`tacit.rewards.members`); z is so
+        members: networks trained from different seeds, whose kernels are averaged (`tacit.rewards.ensemble`); z is so
             many times as long. 4 by default with `laplace`, one component and `base`; otherwise 1.
         variational: whether the encoder carries doubt; asking and stopping need it.
         latent: size of z.

@@ -14,12 +14,12 @@ from tacit.errors import ConfigError
 from tacit.rewards.ageing import fit_half_life, timed
 from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.config import RewardConfig
-from tacit.rewards.fitting import FitData, fit_data, fit_network, seeded_modules
+from tacit.rewards.embedder_reference import EmbedderReference
+from tacit.rewards.ensemble import fit_scale, folds, join_members
+from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
 from tacit.rewards.heads import BilinearHead
-from tacit.rewards.members import fit_scale, folds, join_members
 from tacit.rewards.model import RewardModel
 from tacit.rewards.network import BasedFeatures, RewardNetwork
-from tacit.rewards.reference import EmbedderReference
 from tacit.rewards.seen import Seen
 from tacit.training.config import TrainingConfig
 from tacit.training.diagnostics import collapse_report

@@ -13,11 +13,11 @@ from tacit.encoders.posterior import LatentPosterior
 from tacit.encoders.state import UserStates
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ChoiceError, StateMismatchError
+from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.explain import centred, explanations
 from tacit.rewards.hub import push_to_hub
 from tacit.rewards.network import RewardNetwork
 from tacit.rewards.protocol import Explanation
-from tacit.rewards.reference import EmbedderReference
 from tacit.rewards.seen import Seen
 from tacit.rewards.storage import load_model, save_model
 

@@ -17,8 +17,8 @@ from tacit.errors import ConfigError
 from tacit.likelihoods.choice import choice_log_prob
 from tacit.objectives.reward import elbo, predictive
 from tacit.rewards.config import RewardConfig
+from tacit.rewards.expected_preference import preference
 from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
-from tacit.rewards.predict import preference
 from tacit.training.config import ObjectiveConfig
 from tacit.training.loop import Trainable
 

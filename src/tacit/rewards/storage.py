@@ -13,9 +13,9 @@ from tacit.errors import ModelFormatError
 from tacit.files import atomic_folder
 from tacit.rewards.card import model_card
 from tacit.rewards.config import RewardConfig
-from tacit.rewards.folder import adopt_weights, own_tensors, read_config, read_tensors, write_folder
+from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.hub import fetch
-from tacit.rewards.reference import EmbedderReference
+from tacit.rewards.model_folder import adopt_weights, own_tensors, read_config, read_tensors, write_folder
 from tacit.rewards.seen import Seen
 
 if TYPE_CHECKING:

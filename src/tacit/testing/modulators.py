@@ -23,8 +23,8 @@ from tacit.testing.tiny_llama import (
 )
 
 if TYPE_CHECKING:  # importing transformers takes seconds, which the suites of other parts need not wait for
-    from tacit.policies.modulators import Change, Modulator
-    from tacit.policies.steering import Steering
+    from tacit.engines.transformers.attach import Steering
+    from tacit.steering.modulators import Change, Modulator
 
 __all__ = ["ModulatorConformance"]
 
@@ -52,7 +52,7 @@ class ModulatorConformance:
 
     def _fresh(self, seed: int = 0) -> tuple[Any, "Modulator", "Steering"]:
         """A model, and what `make` gives on it, attached."""
-        from tacit.policies.steering import Steering
+        from tacit.engines.transformers.attach import Steering
 
         model = tiny_llama()
         with torch.random.fork_rng(devices=[]):

@@ -1,0 +1,71 @@
+"""Following people without training a policy: the best of several answers, and examples in the prompt."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from tacit.embedders import resolve_embedder
+from tacit.policies import SteerablePolicy
+from tacit.workflows.items import text_vectors
+from tacit_experiments.steering.world import SteeringWorld
+
+__all__ = ["ROOM", "Pool", "best_of_pool", "draw_pool", "with_examples"]
+
+Pool = dict[str, list[str]]
+"""By question, answers of the base."""
+
+_AT_ONCE = 4
+ROOM = 150  # tokens for an answer behind examples
+
+
+def draw_pool(world: SteeringWorld, policy: SteerablePolicy, count: int = 64) -> Pool:
+    """`count` answers of the base to everything that may be asked; judges share them, since the base knows nobody."""
+    pool: Pool = {}
+    for number, start in enumerate(range(0, len(world.prompts), _AT_ONCE)):
+        some = world.prompts[start : start + _AT_ONCE]
+        drawn = world.setting.sampling.model_copy(update={"seed": 1000 * world.seed + 500 + number, "samples": count})
+        pool.update(zip(some, policy.generate(some, None, drawn), strict=True))
+    return pool
+
+
+def best_of_pool(world: SteeringWorld, pool: Pool, count: int, z: Tensor | None) -> list[list[str]]:
+    """The best of the first `count` answers to each judge and question: by the reward of z, or (None) truly."""
+    score = _true_scores(world, pool, count) if z is None else _inferred_scores(world, pool, count, z)
+    return [[pool[question][int(score(judge, question).argmax())] for question in asked]
+            for judge, asked in enumerate(world.questions)]  # fmt: skip
+
+
+def with_examples(world: SteeringWorld, k: int, policy: SteerablePolicy) -> list[list[str]]:
+    """The judges' questions behind answers they chose: as many of k as leave `ROOM` tokens for a reply."""
+    limit = (policy.dialogue.max_length or 10**9) - ROOM
+    found = []
+    for judge, asked in enumerate(world.questions):
+        chosen = world.index.items[world.context[judge, :k]][:, 0].tolist()
+        found.append([_behind([world.items[item] for item in chosen], question, policy, limit) for question in asked])
+    return found
+
+
+def _behind(examples: Sequence[tuple[str, str]], question: str, policy: SteerablePolicy, limit: int) -> str:
+    text = question
+    for prompt, answer in examples:
+        longer = f"{prompt}\n{answer}\n{text}"
+        if len(policy.dialogue.prompt(longer)) > limit:
+            break
+        text = longer
+    return text
+
+
+def _true_scores(world: SteeringWorld, pool: Pool, count: int) -> Callable[[int, str], Tensor]:
+    measured = {question: world.world.measure(question, answers[:count]) for question, answers in pool.items()}
+    return lambda judge, question: measured[question] @ world.tastes[judge]
+
+
+def _inferred_scores(world: SteeringWorld, pool: Pool, count: int, z: Tensor) -> Callable[[int, str], Tensor]:
+    model, reader = world.trained.model, resolve_embedder("hash")
+    scores = {}
+    for question, answers in pool.items():
+        vectors = text_vectors([(question, answer or " ") for answer in answers[:count]], reader)
+        with torch.no_grad():
+            scores[question] = model.network.head(model.network.standardizer(vectors), z)
+    return lambda judge, question: scores[question][judge]

@@ -1,0 +1,32 @@
+"""The audit: do these users disagree, what does personalising buy, and does it pay? It can say no."""
+
+from tacit.evaluation.audit.audit import KS, audit, check_settings, plan_audit
+from tacit.evaluation.audit.disagreement import Disagreement, repeated_pairs
+from tacit.evaluation.audit.measure import Measured, Trial, measure, pool
+from tacit.evaluation.audit.minority import Minority, Moved, find_minority
+from tacit.evaluation.audit.pages import write_audit
+from tacit.evaluation.audit.report import Audit
+from tacit.evaluation.audit.verdict import Estimate, Verdict, decide, supported_k, users_needed
+
+__all__ = [
+    "KS",
+    "Audit",
+    "Disagreement",
+    "Estimate",
+    "Measured",
+    "Minority",
+    "Moved",
+    "Trial",
+    "Verdict",
+    "audit",
+    "check_settings",
+    "decide",
+    "find_minority",
+    "measure",
+    "plan_audit",
+    "pool",
+    "repeated_pairs",
+    "supported_k",
+    "users_needed",
+    "write_audit",
+]

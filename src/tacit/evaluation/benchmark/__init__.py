@@ -1,0 +1,23 @@
+"""The benchmark: named datasets, methods under one protocol, tuning on validation users, tables and plots."""
+
+from tacit.evaluation.benchmark.bench import Benchmark, run_benchmark
+from tacit.evaluation.benchmark.methods import METHODS, Method, Settings
+from tacit.evaluation.benchmark.results import DatasetResult, MethodResult
+from tacit.evaluation.benchmark.task import KS, Part, Task
+from tacit.evaluation.benchmark.tune import Tuned, read_tuned, tune
+
+__all__ = [
+    "KS",
+    "METHODS",
+    "Benchmark",
+    "DatasetResult",
+    "Method",
+    "MethodResult",
+    "Part",
+    "Settings",
+    "Task",
+    "Tuned",
+    "read_tuned",
+    "run_benchmark",
+    "tune",
+]

@@ -1,0 +1,86 @@
+"""The whole benchmark: datasets x methods x seeds, each with its tuned settings, as results, a table and plots."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from tacit.evaluation.benchmark.datasets import Sources
+from tacit.evaluation.benchmark.methods import METHODS
+from tacit.evaluation.benchmark.plots import plot_accuracy_by_k, plot_cost
+from tacit.evaluation.benchmark.results import DatasetResult, combine
+from tacit.evaluation.benchmark.run import Job, Progress, code_hash, measure_all, task_of
+from tacit.evaluation.benchmark.table import to_markdown
+from tacit.evaluation.benchmark.tune import Tuned
+from tacit.files import write_json, write_text
+
+__all__ = ["Benchmark", "run_benchmark"]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What was measured.
+
+    Attributes:
+        results: by dataset, in the order asked.
+        origin: hash of the code, and of what the settings were tuned with.
+    """
+
+    results: Mapping[str, DatasetResult]
+    origin: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of `benchmark.json`."""
+        return {"origin": dict(self.origin), "datasets": {n: r.to_json() for n, r in self.results.items()}}
+
+    def write(self, folder: str | PathLike[str]) -> list[Path]:
+        """Write the plots, `benchmark.md` and, last, `benchmark.json`; returns their paths."""
+        folder = Path(folder)
+        paths = []
+        for name, result in self.results.items():
+            paths.append(folder / f"{Path(name).name}.png")
+            plot_accuracy_by_k(paths[-1], result)
+        paths += [folder / name for name in ("cost.png", "benchmark.md", "benchmark.json")]
+        plot_cost(paths[-3], list(self.results.values()))
+        write_text(paths[-2], to_markdown(list(self.results.values())))
+        write_json(paths[-1], self.to_json())
+        return paths
+
+
+def run_benchmark(
+    datasets: Sequence[str],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    sources: Sources,
+    tuned: Tuned,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Benchmark:
+    """Measure every method on the test users of every dataset and seed, once, with the settings of `tuned`.
+
+    Methods that must be told the types of users are left out where nobody knows them.
+
+    Raises:
+        ConfigError: files that are absent.
+    """
+    told = {name: task_of(name, seeds[0], sources).train.types is not None for name in datasets}
+    jobs = {
+        (dataset, method, seed): Job.of(dataset, seed, method, tuned.of(dataset, method))
+        for dataset in datasets
+        for seed in seeds
+        for method in methods
+        if told[dataset] or not METHODS[method].needs_types
+    }
+    cells = measure_all(list(jobs.values()), sources, workers=workers, progress=progress)
+    results = {}
+    for dataset in datasets:
+        task = task_of(dataset, seeds[0], sources)
+        found = {
+            method: [cells[jobs[dataset, method, seed]] for seed in seeds]
+            for method in methods
+            if (dataset, method, seeds[0]) in jobs
+        }
+        results[dataset] = combine(dataset, task.ks, task.facts, seeds, found)
+    return Benchmark(results, {"code": code_hash(), "tuned_with_code": tuned.origin.get("code")})

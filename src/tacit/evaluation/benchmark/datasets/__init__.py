@@ -1,0 +1,17 @@
+"""The benchmark's datasets: how one is described and found, and any user's file as one."""
+
+from tacit.evaluation.benchmark.datasets.registry import DATASET_FILES, DATASETS, Dataset, register_dataset
+from tacit.evaluation.benchmark.datasets.resolve import expand, find_dataset
+from tacit.evaluation.benchmark.datasets.sources import Sources
+from tacit.evaluation.benchmark.datasets.table import task_from_table
+
+__all__ = [
+    "DATASETS",
+    "DATASET_FILES",
+    "Dataset",
+    "Sources",
+    "expand",
+    "find_dataset",
+    "register_dataset",
+    "task_from_table",
+]

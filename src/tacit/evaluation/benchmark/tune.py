@@ -1,0 +1,85 @@
+"""Choosing settings on validation users: every method the same number of settings, none of it near a test user."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tacit.errors import ConfigError
+from tacit.evaluation.benchmark.datasets import DATASETS, Sources, find_dataset
+from tacit.evaluation.benchmark.methods import METHODS, Settings
+from tacit.evaluation.benchmark.run import Job, Progress, code_hash, data_hash, measure_all
+from tacit.files import write_json
+
+__all__ = ["TUNED", "Tuned", "read_tuned", "tune"]
+
+TUNED = Path(__file__).with_name("tuned.json")
+"""Chosen on validation users. No test user of any seed is among them, and nothing of theirs is read here."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The chosen settings, by family of datasets and method, and what they were chosen on."""
+
+    settings: Mapping[str, Mapping[str, Settings]]
+    origin: Mapping[str, Any]
+
+    def of(self, dataset: str, method: str) -> Settings:
+        """What was chosen for the dataset's family, or the method's first setting where nothing was."""
+        return self.settings.get(find_dataset(dataset).family, {}).get(method, METHODS[method].grid[0])
+
+
+def read_tuned(file: Path = TUNED) -> Tuned:
+    """The settings that came with the package, or another file of `tune`; nothing chosen where there is no file.
+
+    Raises:
+        ConfigError: not a file that `tune` wrote.
+    """
+    if not file.exists():
+        return Tuned({}, {})
+    try:
+        raw = json.loads(file.read_text())
+        return Tuned(raw["settings"], raw["origin"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file}: not a file of `tacit benchmark --tune` ({error}); run that again") from None
+
+
+def tune(
+    families: Sequence[str],
+    methods: Sequence[str],
+    sources: Sources,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    file: Path = TUNED,
+) -> Tuned:
+    """Try every setting of every method on the first dataset of each family; keep the least validation NLL.
+
+    NLL is averaged over users, context sizes and the dataset's draws. Families and methods that are not named keep what
+    was chosen before. Killed and started again, it goes on where it was.
+    """
+    jobs: dict[tuple[str, str, int, int], Job] = {}
+    for family in families:
+        dataset = next(d for d in DATASETS.values() if d.family == family)
+        for method in methods:
+            for number, settings in enumerate(METHODS[method].grid):
+                for seed in range(0 if METHODS[method].needs_types else dataset.draws):
+                    jobs[family, method, number, seed] = Job.of(dataset.name, seed, method, settings, "validation")
+    cells = measure_all(list(jobs.values()), sources, workers=workers, progress=progress)
+    before = read_tuned(file)
+    chosen: dict[str, dict[str, Settings]] = {name: dict(by_method) for name, by_method in before.settings.items()}
+    losses: dict[str, Any] = dict(before.origin.get("validation_nll", {}))
+    for family, method in {key[:2]: None for key in jobs}:
+        by_setting: dict[int, list[float]] = {}
+        for key, job in jobs.items():
+            if key[:2] == (family, method):
+                by_setting.setdefault(key[2], []).append(float(cells[job].nll.nanmean(1).nanmean()))
+        nll = [sum(draws) / len(draws) for draws in by_setting.values()]
+        chosen.setdefault(family, {})[method] = METHODS[method].grid[nll.index(min(nll))]
+        losses.setdefault(family, {})[method] = [round(value, 4) for value in nll]
+    names = {job.dataset for job in jobs.values()}
+    data = dict(before.origin.get("data", {})) | {name: data_hash(name, sources) for name in sorted(names)}
+    origin = {"code": code_hash(), "data": data, "validation_nll": losses}
+    write_json(file, {"settings": chosen, "origin": origin})
+    return read_tuned(file)

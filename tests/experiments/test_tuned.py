@@ -1,0 +1,27 @@
+"""The settings that come with the package belong to the methods and datasets of the package."""
+
+import json
+
+import pytest
+
+from tacit.evaluation.benchmark.datasets import DATASETS
+from tacit.evaluation.benchmark.methods import METHODS
+from tacit.evaluation.benchmark.tune import read_tuned
+
+TUNED = read_tuned()
+FAMILIES = sorted({dataset.family for dataset in DATASETS.values()})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_method_was_tuned_on_every_family(family: str) -> None:
+    wanted = {name for name, method in METHODS.items() if not method.needs_types}
+    assert set(TUNED.settings[family]) == wanted
+    for name, settings in TUNED.settings[family].items():
+        grid, losses = json.loads(json.dumps(METHODS[name].grid)), TUNED.origin["validation_nll"][family][name]
+        assert settings in grid, f"{name}: the grid has changed; tune again"
+        assert len(losses) == len(grid)
+        assert losses[grid.index(settings)] == min(losses)
+
+
+def test_told_methods_were_not_tuned() -> None:
+    assert not {"oracle", "mixture_known"} & set(TUNED.settings["synthetic"])
