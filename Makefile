@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml experiments/pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/tacit demo --out $(OUT)
+	$(BIN)/tacit demo --out $(OUT) --overwrite
 
 # Two processes of one thread each (tests/conftest.py) beat one of two: most tests are too small to use threads.
 # A file stays in one process, so that its fixtures are built once.

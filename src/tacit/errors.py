@@ -8,6 +8,7 @@ __all__ = [
     "ConfigError",
     "EmbeddingError",
     "ModelFormatError",
+    "OutputError",
     "StateMismatchError",
     "TacitError",
 ]
@@ -31,6 +32,10 @@ class EmbeddingError(TacitError):
 
 class ModelFormatError(TacitError):
     """A saved model, checkpoint or profile that is truncated, altered or of another version."""
+
+
+class OutputError(TacitError):
+    """A place to write to that holds a finished run, an unfinished one of other settings, or has a writer already."""
 
 
 class StateMismatchError(TacitError):

@@ -117,9 +117,9 @@ def test_settings(case: Case, run: Run, work: Path, base: Path) -> None:
     ("here", TRAIN.replace("--out out", "--out ."), ("is not empty", "name another folder")),
     ("too long a name", TRAIN.replace("--out out", "--out " + 300 * "x"),
      ("cannot read or write", "File name too long")),
-    ("place of the unfinished run taken", TRAIN, ("out.partial", "holds something else", "give another --out"),
+    ("place of the unfinished run taken", TRAIN, ("out.partial", "holds something else", "name another"),
      file("out.partial/thesis.tex", "x")),
-    ("place of the unfinished run a file", TRAIN, ("out.partial", "holds something else", "give another --out"),
+    ("place of the unfinished run a file", TRAIN, ("out.partial", "holds something else", "name another"),
      file("out.partial", "x")),
     ("results into a file", "evaluate {base}/model data.jsonl --out one.jsonl", ("is a file",)),
     ("results into something else", EVALUATE, ("is not empty and holds no results.json", "name another folder"),
@@ -176,8 +176,8 @@ DELETE = "delete the folder to start again"
 
 @cases(
     ("other settings", TRAIN + " --seed 5",
-     ("holds an unfinished run with other data or settings", "give another --out, or delete it"), unfinished()),
-    ("other data", TRAIN, ("holds an unfinished run with other data", "give another --out, or delete it"),
+     ("out.partial/pooled holds an unfinished run with other data or settings", "start anew with"), unfinished()),
+    ("other data", TRAIN, ("holds an unfinished run with other data", "repeat those to finish it"),
      unfinished(file("data.jsonl", lambda b: b.split(b"\n", 1)[1]))),
     ("truncated counters", TRAIN, ("the checkpoint is damaged", DELETE),
      unfinished(file(CHECKPOINT + "progress.json", lambda b: b[:20]))),

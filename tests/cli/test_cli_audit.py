@@ -33,8 +33,7 @@ def test_a_verdict_in_plain_words_and_the_files(run: Run, here: Path) -> None:
     lines = [json.loads(line) for line in (here / "audit" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["name"] == "reward 2/2"] == [30, 60]
     assert (here / "audit" / "audit.html").read_text().count("Personalising pays.") >= 1
-    # A second run may overwrite its own folder, and says the same.
-    code, again, err = run(*AUDIT, *SET, "--json")
+    code, again, err = run(*AUDIT, *SET, "--json", "--overwrite")
     assert code == 0, err
     result = json.loads(again)
     assert result["verdict"]["answer"] == "pays"

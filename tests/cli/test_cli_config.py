@@ -111,25 +111,25 @@ def test_out_may_be_absent_empty_or_our_own_and_is_not_created(tmp_path: Path) -
     own.mkdir()
     (own / "results.json").touch()
     for path in (absent, empty, own):
-        assert prepare_out(path, own="results.json") == path
+        assert prepare_out(path, own="results.json", overwrite=True) == path
     assert not absent.parent.exists()
 
 
 def test_out_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ConfigError, match=r"is not empty and holds no results\.json"):
-        prepare_out(tmp_path, own="results.json")
+        prepare_out(tmp_path, own="results.json", overwrite=True)
 
 
 def test_out_that_is_or_lies_under_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="is a file; name a folder"):
-        prepare_out(tmp_path / "file", own="results.json")
+        prepare_out(tmp_path / "file", own="results.json", overwrite=True)
     with pytest.raises(ConfigError, match="lies under"):
-        prepare_out(tmp_path / "file" / "x" / "y", own="results.json")
+        prepare_out(tmp_path / "file" / "x" / "y", own="results.json", overwrite=True)
 
 
 def test_out_without_permission_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(ConfigError, match="no permission in"):
-        prepare_out(tmp_path / "x", own="results.json")
+        prepare_out(tmp_path / "x", own="results.json", overwrite=True)

@@ -43,7 +43,7 @@ def test_train_reward_reports_what_it_did(run: Run, work: Path) -> None:
         assert result["validation"][name]["steps"] == 20
         assert 0 <= result["validation"][name]["accuracy"] <= 1
     assert result["inert"] == (None if "too few to tell" in err else "personalisation is inert" in err)
-    code, out, _ = run("train-reward", "data.jsonl", "--out", "m", "--embedder", "hash", *TINY)  # its own: overwritten
+    code, out, _ = run("train-reward", "data.jsonl", "--out", "m", "--embedder", "hash", *TINY, "--overwrite")
     assert code == 0
     assert "pooled" in out
     assert f"{USERS} users" in out
@@ -57,7 +57,7 @@ def test_inert_personalisation_is_said(run: Run, work: Path) -> None:
     more = [row | {"user_id": f"{row['user_id']} of {copy}"} for copy in range(6) for row in rows]
     for some, said in ((rows, "validation users are too few to tell"), (more, "personalisation is inert")):
         write_rows(work / "same.jsonl", some)
-        code, out, err = run("train-reward", "same.jsonl", "--out", "m", "--embedder", "hash", *TINY)
+        code, out, err = run("train-reward", "same.jsonl", "--out", "m", "--embedder", "hash", *TINY, "--overwrite")
         assert code == 0
         assert said in out
         assert said in err
@@ -153,7 +153,7 @@ def test_evaluate_writes_the_contract(run: Run, work: Path, base: Path) -> None:
     for heading in ("## Unseen users", "## Seen users", "## Unseen prompts"):
         assert heading in markdown
     first = (work / "r" / "results.json").read_bytes()
-    code, out, _ = run("evaluate", base / "model", "mixed.jsonl", "--out", "r", "--k", "2,1,0")
+    code, out, _ = run("evaluate", base / "model", "mixed.jsonl", "--out", "r", "--k", "2,1,0", "--overwrite")
     assert code == 0
     assert "unseen users" in out
     assert (work / "r" / "results.json").read_bytes() == first
@@ -213,7 +213,7 @@ def test_a_profile_ranks_as_its_user_would_in_this_process_and_another(run: Run,
         assert (better["population_rank"] < worse["population_rank"]) == (
             better["population_score"] >= worse["population_score"]
         )
-    assert tacit_process(*command).stdout == out
+    assert tacit_process(*command, "--overwrite").stdout == out
 
 
 def test_one_of_several_users_is_named(run: Run, work: Path, base: Path) -> None:
@@ -221,7 +221,7 @@ def test_one_of_several_users_is_named(run: Run, work: Path, base: Path) -> None
     assert (work / "p.json").read_bytes() == (work / "profile.json").read_bytes()
     rows = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in small_rows()[PROMPTS : 2 * PROMPTS]]
     write_rows(work / "anonymous.jsonl", rows)
-    assert run("infer", base / "model", "anonymous.jsonl", "--user", "u1", "--out", "p.json")[0] == 0
+    assert run("infer", base / "model", "anonymous.jsonl", "--user", "u1", "--out", "p.json", "--overwrite")[0] == 0
     assert (work / "p.json").read_bytes() == (work / "profile.json").read_bytes()
 
 
@@ -257,7 +257,7 @@ def test_a_model_whose_states_are_sums(run: Run, work: Path) -> None:
     assert json.loads(out)["information"] > 0
     assert json.loads((work / "p.json").read_text())["kind"] == "sum"
     assert len((work / "p.json").read_bytes()) < 1000
-    _, out, _ = run("infer", "m", "one.jsonl", "--out", "p.json")
+    _, out, _ = run("infer", "m", "one.jsonl", "--out", "p.json", "--overwrite")
     assert "nats learnt" in out
     assert run("score", "m", "--profile", "p.json", "items.jsonl")[0] == 0
 

@@ -83,7 +83,7 @@ def test_train_policy_reports_what_it_did(run: Run, desk: Path, story: Path) -> 
     assert (result["steps"], result["best_step"] in (2, 4)) == (4, True)
     assert {"loss", "accuracy", "accuracy_k0", "accuracy_k1"} <= result["validation"].keys()
     assert SteerablePolicy.load(desk / "p").notes["training"]["seed"] == 3
-    code, out, err = run(*training(story, "--out", "p", *FILM))  # its own: overwritten
+    code, out, err = run(*training(story, "--out", "p", *FILM, "--overwrite"))
     assert code == 0, err
     assert "film of" in out
     assert "k = 0" in out
@@ -240,7 +240,7 @@ def test_what_people_read_and_what_is_written(run: Run, desk: Path, story: Path)
     first = json.loads((desk / "a.json").read_text())["answers"]
     assert [entry["prompt"] for entry in first] == ["One?", "[bold]Two?"]
     assert [len(entry["responses"]) for entry in first] == [2, 2]
-    code, out, _ = run(*command, "--prompt", "One?")  # its own: overwritten
+    code, out, _ = run(*command, "--prompt", "One?", "--overwrite")
     assert code == 0
     assert out.splitlines()[-1] == "written: a.json"
     assert ">" not in out.splitlines()[0]
@@ -268,7 +268,7 @@ def test_an_exported_adapter_is_the_users_policy_in_stock_peft(
     ids = torch.tensor([[1, 60, 70, 80, 90]])
     with policy.steered(user) as model, torch.no_grad():
         assert torch.allclose(model(ids).logits, fresh(ids).logits, atol=1e-4)
-    code, out, _ = run("export", story / "policy", *profile, "--out", "adapter")  # its own: overwritten
+    code, out, _ = run("export", story / "policy", *profile, "--out", "adapter", "--overwrite")
     assert code == 0
     assert "stock peft" in out
     assert "written: adapter" in out
@@ -313,7 +313,7 @@ LONG = [row | {"chosen": row["chosen"] * 3} for row in small_rows()]
     ("too few users", TRAIN, ("users",), lambda work, base: write_rows(work / "data.jsonl", small_rows()[:6])),
     ("--out not empty", TRAIN, ("--out p is not empty", "name another folder"), file("p/notes.txt", "mine")),
     ("--out a file", TRAIN, ("--out p is a file", "name a folder"), file("p", "mine")),
-    ("an unfinished run of somebody else's", TRAIN, ("p.partial", "holds something else", "give another --out"),
+    ("an unfinished run of somebody else's", TRAIN, ("p.partial", "holds something else", "name another"),
      file("p.partial/notes.txt", "mine")),
     ("a file where the unfinished run would live", TRAIN, ("p.partial", "holds something else"),
      file("p.partial", "mine")),

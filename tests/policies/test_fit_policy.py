@@ -211,7 +211,7 @@ def test_listeners_hear_of_every_step(learnt: Run) -> None:
 def test_the_reference_is_kept_beside_the_run(learnt: Run, shared_base: Base) -> None:
     known = learnt.folder / "reference.safetensors"
     before = known.stat().st_mtime_ns
-    fit(shared_base, learnt.folder, camps(prompts=24), training=short(seed=3), config=small(rank=4))
+    fit(shared_base, learnt.folder, camps(prompts=24), training=short(seed=3), config=small(rank=4), restart=True)
     assert known.stat().st_mtime_ns == before
 
 

@@ -12,7 +12,7 @@ from policy_problems import camp_reward, camps, fit, pairs_of, short, small, wei
 from torch.testing import assert_close
 
 import tacit.policies.fit as module
-from tacit.errors import ConfigError, ModelFormatError
+from tacit.errors import ConfigError, ModelFormatError, OutputError
 from tacit.policies import Base, PolicyTrainingConfig, SteerablePolicy
 from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.trainer import PolicyTrainer
@@ -198,10 +198,13 @@ def test_a_checkpoint_of_other_settings_or_data_is_not_resumed(base: Base, tmp_p
     again, other, elsewhere = Steps(), Steps(), Steps()
     same = fit(base, tmp_path, on_event=again)
     assert again.steps == [], "a run that was finished is taken as it is"
-    changed = fit(base, tmp_path, training=short(beta=0.2), on_event=other)
+    with pytest.raises(OutputError, match="unfinished run with other data or settings"):
+        fit(base, tmp_path, training=short(beta=0.2), on_event=other)
+    assert other.steps == []
+    changed = fit(base, tmp_path, training=short(beta=0.2), on_event=other, restart=True)
     assert other.steps == list(range(1, 7))
     assert not torch.equal(weights(changed), weights(same))
-    fit(base, tmp_path, camps(seed=1), training=short(beta=0.2), on_event=elsewhere)
+    fit(base, tmp_path, camps(seed=1), training=short(beta=0.2), on_event=elsewhere, restart=True)
     assert elsewhere.steps == list(range(1, 7))
     assert [line["step"] for line in lines(tmp_path)] == [2, 2, 4, 4, 6, 6], "lines of a run that was thrown away"
 
@@ -217,7 +220,7 @@ def test_nor_is_one_that_was_validated_or_read_otherwise(base: Base, tmp_path: P
         "vectors": world.vectors + 0.1,
     }
     steps = Steps()
-    fit(base, tmp_path, world, on_event=steps, **{changed: others[changed]})
+    fit(base, tmp_path, world, on_event=steps, restart=True, **{changed: others[changed]})
     assert len(steps.steps) == 6
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tacit.choices import ChoiceIndex
 from tacit.episodes import Episode, EpisodeSampler
-from tacit.errors import ConfigError, ModelFormatError
+from tacit.errors import ConfigError, ModelFormatError, OutputError
 from tacit.training import ObjectiveConfig, TrainingConfig, TrainingResult, train
 from tacit.training.hardware import Hardware
 from tacit.training.loop import Trainable
@@ -245,7 +245,7 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     run(Network(), folder=tmp_path, steps=4)
     network = Network()
     before = weights(network)
-    with pytest.raises(ModelFormatError, match="other data or settings"):
+    with pytest.raises(OutputError, match="other data or settings"):
         run(network, folder=tmp_path, fingerprint="another run")
     assert torch.equal(weights(network), before)
 

@@ -16,6 +16,7 @@ import tacit
 from tacit.cli import VERBS
 from tacit.cli._errors import describe
 from tacit.cli._logging import logging_to_stderr
+from tacit.cli._paths import keeping_places
 from tacit.cli._result import Result
 
 __all__ = ["build_app", "own_process", "run"]
@@ -107,7 +108,7 @@ def _command(function: Callable[..., Result]) -> Callable[..., None]:
     """What typer calls for a verb: its own parameters plus --json and -v; prints the `Result` it returns."""
 
     def command(*, as_json: bool, verbose: int, **arguments: Any) -> None:
-        with logging_to_stderr(verbose):
+        with logging_to_stderr(verbose), keeping_places():
             if as_json:
                 # Whatever a library prints must not end up in the JSON.
                 with redirect_stdout(sys.stderr):

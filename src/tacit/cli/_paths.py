@@ -1,44 +1,85 @@
-"""Places to write to: found unfit before the work starts, never overwritten by accident."""
+"""Places to write to: found unfit before the work starts, never overwritten by accident, written by one run at a time.
+
+    def evaluate(..., out: Out, overwrite: Overwrite = False) -> Result:
+        out = prepare_out(out, own="results.json", overwrite=overwrite)
+
+`prepare_out` and `prepare_file` keep other runs away from the place until the verb ends.
+"""
 
 import json
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Annotated
 
-from tacit.errors import ConfigError
+import typer
 
-__all__ = ["prepare_file", "prepare_out"]
+from tacit.errors import ConfigError, OutputError
+from tacit.files import only_writer
+
+__all__ = ["Overwrite", "keeping_places", "prepare_file", "prepare_out"]
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left at --out.")]
+"""`overwrite: Overwrite = False`, for `prepare_out` or `prepare_file`."""
+
+_kept: ContextVar[ExitStack] = ContextVar("places that the running verb keeps for itself")
 
 
-def prepare_out(path: Path, *, own: str) -> Path:
-    """Check that a verb may write folder `path`, and return it; nothing is created.
+@contextmanager
+def keeping_places() -> Iterator[None]:
+    """Around a verb: the places it prepares stay its own until the block ends."""
+    with ExitStack() as stack:
+        token = _kept.set(stack)
+        try:
+            yield
+        finally:
+            _kept.reset(token)
+
+
+def prepare_out(path: Path, *, own: str, overwrite: bool, whole: bool = False, extends: Sequence[str] = ()) -> Path:
+    """Keep folder `path` for this verb, and return it; nothing is created.
 
     Args:
-        path: absent, an empty folder, or one of the verb's own (to overwrite or resume).
-        own: name of a file by which the verb knows its own folder, such as `results.json`.
+        path: absent, empty, or with what an interrupted run of this verb left; with `overwrite` also a finished run's.
+        own: the file that the verb writes last, such as `results.json`, by which it knows a finished folder of its own.
+        overwrite: whether a finished run may be replaced.
+        whole: the folder is replaced as a whole, so that the one around it must be writable too.
+        extends: caches by name that the verb goes on with, whoever left them.
 
     Raises:
         ConfigError: `path` is a file, a folder of something else, or cannot be written.
+        OutputError: it holds a finished run, or another run is writing it.
     """
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out {path} is a file; name a folder")
-    if path.is_dir() and not (path / own).exists() and any(path.iterdir()):
+    _check_writable(path.absolute().parent if whole else path, path)
+    _keep(path)
+    if (path / own).exists():
+        if not overwrite:
+            raise OutputError(f"--out {path} holds a finished run; give --overwrite to replace it, or another --out")
+    elif path.is_dir() and any(file.name[0] != "." and file.name not in extends for file in path.iterdir()):
         raise ConfigError(f"--out {path} is not empty and holds no {own} of an earlier run; name another folder")
-    _check_writable(path)
     return path
 
 
-def prepare_file(path: Path, *, own: str) -> Path:
-    """Check that a verb may write file `path`, and return it; nothing is created.
+def prepare_file(path: Path, *, own: str, overwrite: bool) -> Path:
+    """Keep file `path` for this verb, and return it; nothing is created.
 
     Args:
-        path: absent, or one of the verb's own files (to overwrite).
+        path: absent, or with `overwrite` one of the verb's own files.
         own: a key by which the verb knows its own JSON files, such as `encoder`.
+        overwrite: whether such a file may be replaced.
 
     Raises:
         ConfigError: `path` is a folder, a file of something else, or cannot be written.
+        OutputError: it is there already, or another run is writing it.
     """
     if path.is_dir():
         raise ConfigError(f"--out {path} is a folder; name a file")
+    _check_writable(path.absolute().parent, path)
+    _keep(path)
     if path.exists():
         try:
             found = json.loads(path.read_bytes())
@@ -46,12 +87,19 @@ def prepare_file(path: Path, *, own: str) -> Path:
             found = None
         if not isinstance(found, dict) or own not in found:
             raise ConfigError(f"--out {path} exists and was not written by this command; name another file")
-    _check_writable(path)
+        if not overwrite:
+            raise OutputError(f"--out {path} exists; give --overwrite to replace it, or name another file")
     return path
 
 
-def _check_writable(path: Path) -> None:
-    nearest = path.absolute().parent if path.is_file() else path.absolute()
+def _keep(path: Path) -> None:
+    stack = _kept.get(None)
+    if stack is not None:
+        stack.enter_context(only_writer(path))
+
+
+def _check_writable(place: Path, path: Path) -> None:
+    nearest = place.absolute()
     while not nearest.exists():
         nearest = nearest.parent
     if not nearest.is_dir():

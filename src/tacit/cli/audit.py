@@ -11,7 +11,7 @@ from rich.table import Table
 from tacit.choices import read_choices
 from tacit.cli._config import ConfigFile, Settings, read_config
 from tacit.cli._options import Out, Seed
-from tacit.cli._paths import prepare_out
+from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.evaluation.audit import Audit, check_settings, plan_audit, write_audit
@@ -56,6 +56,7 @@ def audit(
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Drop bad rows, counted and listed, instead of stopping.")
     ] = False,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Say in plain words how much users disagree and what personalising buys: pays, does not pay, or cannot tell.
@@ -64,7 +65,7 @@ def audit(
     """
     check_settings(min_gain=min_gain, repeats=repeats)
     configured = read_config(AuditConfig, config, settings)
-    out = prepare_out(out, own="audit.json")
+    out = prepare_out(out, own="audit.json", overwrite=overwrite)
     started = time.perf_counter()
     table = read_choices(data, skip_bad_rows=skip_bad_rows)
     plan_audit(table, repeats=repeats, seed=seed)  # to fail before hours of embedding

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from tacit.cli._options import Out, Seed
-from tacit.cli._paths import prepare_out
+from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
@@ -40,6 +40,7 @@ def benchmark(
     cache: Annotated[
         Path | None, typer.Option("--cache", metavar="DIR", help="Where finished cells stay; default: OUT/cache.")
     ] = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Compare all methods on new users and new items; started again, it goes on where it was.
@@ -50,7 +51,8 @@ def benchmark(
     """
     if sum((fast, full, tuning)) > 1:
         raise ConfigError("--fast, --full and --tune exclude one another; give one")
-    out = prepare_out(out, own="cache")
+    # Finished cells and tuned settings are there to be used again; only a finished table is not replaced unasked.
+    out = prepare_out(out, own="benchmark.json", overwrite=overwrite or tuning, extends=("cache", "tuned.json"))
     folder = os.environ.get("TACIT_DATA")
     sources = Sources(Path(folder) if folder else None, cache or out / "cache")
     datasets = expand(data or list(FAST[0])) if data or fast else _present(sources)

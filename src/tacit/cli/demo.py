@@ -10,12 +10,12 @@ from rich.panel import Panel
 from rich.table import Table
 
 from tacit.cli._options import Out, Seed
-from tacit.cli._paths import prepare_out
+from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli.synthetic import synthetic_table
 from tacit.evaluation import plot_accuracy, plot_reliability
-from tacit.files import write_json
+from tacit.files import fill_folder, write_json
 from tacit.workflows.demo import CHOICES_SHOWN, KS, Person, TextDemo, text_demo
 from tacit.workflows.demo_plots import plot_continuum, plot_people
 from tacit.workflows.policy_demo import ANSWERS, PolicyDemo, policy_demo
@@ -34,10 +34,11 @@ def demo(
         str,
         typer.Option("--embedder", help="How answers are read: hash (no model, same numbers everywhere) or minilm."),
     ] = "hash",
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Two experiments and three people: what a handful of choices buys, on the CPU, with no data needed."""
-    out = prepare_out(out, own="results.json")
+    out = prepare_out(out, own="results.json", overwrite=overwrite)
     with progress("demo") as report:
         synthetic = synthetic_experiment(
             [seed], methods=("np_btl", "btl"), steps=300 if fast else None, test_users=1000 if fast else 4000,
@@ -46,21 +47,22 @@ def demo(
         size: dict[str, int] = {"users": 500, "steps": 200} if fast else {}
         story = text_demo(seed, embedder=embedder, on_event=report.event, **size)
         policy = policy_demo(story, seed, on_event=report.event, **({"steps": 20, "questions": 2} if fast else {}))
-    plot_synthetic_accuracy(out / "synthetic_accuracy.png", synthetic)
-    plot_reward_curves(out / "synthetic_rewards.png", synthetic.runs[0])
     oracle = {"told the truth": dict.fromkeys(story.report.n_users, story.oracle_accuracy)}
     title = "Strangers and new questions: accuracy of predicted choices"
-    plot_accuracy(out / "text_accuracy.png", story.report.methods, reference=oracle, title=title)
-    plot_reliability(out / "text_reliability.png", story.report.reliability, ece=story.report.model["ece"])
-    plot_people(out / "people.png", story.people)
-    plot_continuum(out / "continuum.png", policy)
     data: dict[str, Any] = {
         "synthetic": synthetic.to_json(),
         "text": story.report.to_json() | {"oracle_accuracy": story.oracle_accuracy},
         "people": [person.to_json() for person in story.people],
         "policy": policy.to_json(),
     }
-    write_json(out / "results.json", data)
+    with fill_folder(out, last="results.json") as new:
+        plot_synthetic_accuracy(new / "synthetic_accuracy.png", synthetic)
+        plot_reward_curves(new / "synthetic_rewards.png", synthetic.runs[0])
+        plot_accuracy(new / "text_accuracy.png", story.report.methods, reference=oracle, title=title)
+        plot_reliability(new / "text_reliability.png", story.report.reliability, ece=story.report.model["ece"])
+        plot_people(new / "people.png", story.people)
+        plot_continuum(new / "continuum.png", policy)
+        write_json(new / "results.json", data)
     view: list[RenderableType] = [
         "1. The paper's one-dimensional world: two kinds of users who disagree about half of the pairs.",
         synthetic_table(synthetic),

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from tacit.choices import read_choices
 from tacit.cli._options import Out, Seed
-from tacit.cli._paths import prepare_out
+from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
@@ -28,11 +28,12 @@ def evaluate(
     k: Annotated[
         str, typer.Option("--k", metavar="K,K,...", help="Numbers of choices to infer each user from.")
     ] = ",".join(map(str, KS)),
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Measure how well the model predicts users' choices from a few of their other choices, beside its controls."""
     ks = _parse_ks(k)
-    out = prepare_out(out, own="results.json")
+    out = prepare_out(out, own="results.json", overwrite=overwrite)
     reward, pooled = load_with_control(model)
     with progress("embedding") as report:
         assessment = assess(reward, read_choices(data), pooled=pooled, ks=ks, seed=seed, progress=report)

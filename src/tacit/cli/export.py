@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tacit.cli._options import Seed
-from tacit.cli._paths import prepare_out
+from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._result import Result
 from tacit.policies import SteerablePolicy, export_adapter
 from tacit.workflows.users import load_profile
@@ -26,13 +26,14 @@ def export(
         str | None, typer.Option("--base", metavar="MODEL", help="The base, where it is not under its old name.")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...; default: what there is.")] = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Fold one user's policy into a LoRA folder for stock `peft`, vLLM or SGLang, and check it against the policy.
 
     Nothing here is random; --seed is taken because every verb takes it.
     """
-    out = prepare_out(out, own="adapter_config.json")
+    out = prepare_out(out, own="adapter_config.json", overwrite=overwrite, whole=True)
     loaded = SteerablePolicy.load(policy, base=base, device=device, dtype="float32")
     user = load_profile(profile) if profile else loaded.reward.prior()
     found = export_adapter(loaded, user, out)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tacit.cli._options import Seed
-from tacit.cli._paths import prepare_file
+from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
 from tacit.files import write_json
@@ -46,6 +46,7 @@ def generate(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...; default: what there is.")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="Precision of the base.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="JSON file for the answers.")] = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Answer prompts as one user wants, from a profile of a few choices."""
@@ -58,7 +59,7 @@ def generate(
     if within_base and (top_p == 1 or temperature == 0):
         raise ConfigError("--within-base limits what is drawn; give --top-p below 1, and a temperature above 0")
     if out is not None:
-        prepare_file(out, own="answers")
+        prepare_file(out, own="answers", overwrite=overwrite)
     sampling = Sampling(
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, within_base=within_base,
         samples=samples, seed=seed,

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tacit.choices import read_choices
 from tacit.cli._options import Seed
-from tacit.cli._paths import prepare_file
+from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._result import Result, shorten
 from tacit.rewards import RewardModel
 from tacit.workflows.users import InferredUser, infer_user
@@ -29,13 +29,14 @@ def infer(
     user: Annotated[
         str | None, typer.Option("--user", metavar="ID", help="Whose choices, if there are several.")
     ] = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Infer a user from a few choices in one forward pass, and keep what was inferred as a small JSON file.
 
     Nothing here is random; --seed is taken because every verb takes it.
     """
-    out = prepare_file(out, own="encoder")
+    out = prepare_file(out, own="encoder", overwrite=overwrite)
     reward = RewardModel.load(model)
     inferred = infer_user(reward, read_choices(choices, user=user), user)
     inferred.save(out)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tacit.choices import read_items
 from tacit.cli._options import Seed
-from tacit.cli._paths import prepare_file
+from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._result import Result, shorten
 from tacit.files import write_json
 from tacit.rewards import RewardModel
@@ -27,6 +27,7 @@ def score(
     items: Annotated[str, typer.Argument(metavar="ITEMS", help="Answers: columns prompt and response.")],
     profile: Annotated[Path, typer.Option("--profile", metavar="PROFILE.json", help="From `tacit infer`.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="JSON file for the ranking.")] = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Rank answers to each prompt for one user, beside what the population would say.
@@ -34,7 +35,7 @@ def score(
     Nothing here is random; --seed is taken because every verb takes it.
     """
     if out is not None:
-        prepare_file(out, own="ranking")
+        prepare_file(out, own="ranking", overwrite=overwrite)
     reward, state = RewardModel.load(model), load_profile(profile)
     ranked = score_items(reward, state, read_items(items))
     data = {"ranking": [asdict(item) for item in ranked]}

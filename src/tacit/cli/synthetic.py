@@ -7,10 +7,10 @@ import typer
 from rich.table import Table
 
 from tacit.cli._options import Out, Seed
-from tacit.cli._paths import prepare_out
+from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
-from tacit.files import write_json
+from tacit.files import fill_folder, write_json
 from tacit.workflows.synthetic import KS, SyntheticResult, synthetic_experiment
 from tacit.workflows.synthetic_plots import LABELS, plot_reward_curves, plot_synthetic_accuracy
 
@@ -25,16 +25,18 @@ def synthetic(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Optimiser steps of NP-BTL; default: as tuned.")
     ] = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Train NP-BTL (predictive, deterministic, ELBO), BTL and DPL on the paper's 1-D task, beside the Bayes line."""
-    out = prepare_out(out, own="results.json")
+    out = prepare_out(out, own="results.json", overwrite=overwrite)
     with progress("synthetic") as report:
         result = synthetic_experiment(range(seed, seed + seeds), steps=steps, on_event=report.event)
     data = result.to_json()
-    plot_synthetic_accuracy(out / "accuracy.png", result)
-    plot_reward_curves(out / "rewards.png", result.runs[0])
-    write_json(out / "results.json", data)
+    with fill_folder(out, last="results.json") as new:
+        plot_synthetic_accuracy(new / "accuracy.png", result)
+        plot_reward_curves(new / "rewards.png", result.runs[0])
+        write_json(new / "results.json", data)
     written = [str(out / name) for name in ("results.json", "accuracy.png", "rewards.png")]
     return Result(data | {"written": written}, [synthetic_table(result), f"written: {', '.join(written)}"])
 

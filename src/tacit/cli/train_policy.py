@@ -11,7 +11,7 @@ from rich.table import Table
 from tacit.choices import read_choices
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
 from tacit.cli._options import SeedOverride
-from tacit.cli._paths import prepare_out
+from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
@@ -54,6 +54,7 @@ def train_policy(
         bool, typer.Option("--skip-bad-rows", help="Drop bad rows, counted and listed, instead of stopping.")
     ] = False,
     print_config: PrintConfig = False,
+    overwrite: Overwrite = False,
     seed: SeedOverride = None,
 ) -> Result:
     """Train a modulator on a language model, so that a few choices steer what it writes (NP-DPO).
@@ -66,13 +67,13 @@ def train_policy(
         return config_result(configured)
     if data is None or base is None or reward is None or out is None:
         raise ConfigError("expected DATA, --base MODEL, --reward DIR and --out DIR; see `tacit train-policy --help`")
-    out = prepare_out(out, own="reward/config.json")
+    out = prepare_out(out, own="reward/config.json", overwrite=overwrite, whole=True)
     started = time.perf_counter()
     model, table = RewardModel.load(reward), read_choices(data, skip_bad_rows=skip_bad_rows)
     with progress("training") as report:
         policy = train(
             table, model, base, out, config=configured.policy, training=configured.training, device=device,
-            dtype=dtype, on_event=report.event,
+            dtype=dtype, overwrite=overwrite, on_event=report.event,
         )  # fmt: skip
     notes = policy.notes
     found = {key.removeprefix("validation_"): value for key, value in notes.items() if key.startswith("validation_")}

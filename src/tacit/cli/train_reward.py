@@ -11,7 +11,7 @@ from rich.table import Table
 from tacit.choices import read_choices
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
 from tacit.cli._options import SeedOverride
-from tacit.cli._paths import prepare_out
+from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
@@ -57,6 +57,7 @@ def train_reward(
         bool, typer.Option("--skip-bad-rows", help="Drop bad rows, counted and listed, instead of stopping.")
     ] = False,
     print_config: PrintConfig = False,
+    overwrite: Overwrite = False,
     seed: SeedOverride = None,
 ) -> Result:
     """Train a reward model that adapts to a user from a few choices, with a pooled control beside it.
@@ -69,7 +70,7 @@ def train_reward(
         return config_result(configured)
     if data is None or out is None:
         raise ConfigError("expected DATA and --out DIR; see `tacit train-reward --help`")
-    out = prepare_out(out, own="pooled/config.json")
+    out = prepare_out(out, own="pooled/config.json", overwrite=overwrite, whole=True)
     started = time.perf_counter()
     table = read_choices(data, skip_bad_rows=skip_bad_rows)
     plan_training(table, configured.reward, configured.training)  # to fail before hours of embedding
@@ -90,6 +91,7 @@ def train_reward(
             config=configured.reward,
             training=configured.training,
             out=out,
+            overwrite=overwrite,
             on_event=on_event,
         )
     counts = table.describe()

@@ -5,11 +5,10 @@ A folder holds `store.json` (the header, with the committed count), `vectors.f16
 beyond the committed count is the rest of an interrupted append: readers ignore it, the next writer cuts it off.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tacit.errors import EmbeddingError
-from tacit.files import write_json
+from tacit.files import locked, write_json
 
 __all__ = ["KEY_BYTES", "DiskRows", "Header", "MemoryRows", "Rows"]
 
@@ -104,7 +103,7 @@ class MemoryRows:
 
 
 class DiskRows:
-    """Rows in a folder, memory-mapped; one writer at a time by an advisory lock that dies with its process.
+    """Rows in a folder, memory-mapped; one writer at a time by a lock that dies with its process.
 
     Raises:
         EmbeddingError: no store, a damaged or truncated one, another writer, a failed write.
@@ -193,17 +192,15 @@ class DiskRows:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's advisory lock, or fail at once."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("ab")
-    except OSError as error:
-        raise EmbeddingError(f"cannot write to the item store '{folder}': {error.strerror}") from error
-    with lock:
+    """Hold the folder's lock, or fail at once."""
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / _LOCK))
         except BlockingIOError:
             raise EmbeddingError(f"another writer has the item store '{folder}' open; wait for it") from None
+        except OSError as error:
+            raise EmbeddingError(f"cannot write to the item store '{folder}': {error.strerror}") from error
         yield
 
 

@@ -55,6 +55,7 @@ def fit_policy(
     told: tuple[Tensor, Tensor] | None = None,
     rewards: tuple[Rewards, Rewards] | None = None,
     embed: Callable[[Sequence[tuple[str, str]]], Tensor] | None = None,
+    restart: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> SteerablePolicy:
     """Train a policy and return it at its best validation loss.
@@ -73,11 +74,13 @@ def fit_policy(
         embed: vectors of more items, Float[items dim]: allows the base to write answers (`training.written`) for what
             `reward` infers to compare.
         target_groups: Bool[groups], what validation asks about; else groups are divided by hashes.
+        restart: start anew where `folder` holds a checkpoint of other data or settings.
         on_event: receives training events; must be quick.
 
     Raises:
         ChoiceError: no choices, or responses that cannot be trained on.
         ConfigError: the loss is not finite.
+        OutputError: `folder` holds a checkpoint of other data or settings.
     """
     config, training = config or PolicyConfig(), training or PolicyTrainingConfig()
     teaches = training.teacher == "reward"
@@ -139,11 +142,11 @@ def fit_policy(
             ),
             folder=folder, run=run, emit=log,
         )  # fmt: skip
-        resumed = trainer.resumable()
+        resumed = trainer.resumable(restart=restart)
         log.begin(trainer.progress.step, training.report_to, here=trainer.is_world_process_zero())
         log({"event": "start", "name": "policy", "step": trainer.progress.step, "steps": steps})
         result = trainer.train(resume_from_checkpoint=resumed)
-        if trainer.progress.step < trainer.state.global_step:  # the first transformers 5 left out the last step
+        if trainer.progress.validated < trainer.state.global_step:  # the first transformers 5 left out the last step
             trainer.evaluate()
     steered.learnt.load_state_dict(trainer.best, strict=True)
     policy.modulator.eval().requires_grad_(False)

@@ -1,6 +1,7 @@
 """NP-DPO by `transformers.Trainer`: its loop, devices, processes and precision; our batches, loss and checkpoints."""
 
 import logging
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
+from tacit.errors import OutputError
 from tacit.files import atomic_folder, restore_folder
 from tacit.policies.pairs import PairBatches, PolicyPairs
 from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.training_config import PolicyTrainingConfig
-from tacit.training.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
+from tacit.training import checkpoint as checkpoints
+from tacit.training.checkpoint import Progress, another_run, read_checkpoint, read_progress, write_checkpoint
 from tacit.training.loop import Event
 from tacit.training.schedule import warmup_cosine
 
@@ -59,13 +62,14 @@ class PolicyTrainer(Trainer):
             train_dataset=pairs,
             eval_dataset=pairs,  # asked for, never read: `evaluate` is our own
             data_collator=pairs.collate,
-            callbacks=[_Steps(emit)],
+            callbacks=[_Steps(emit, self.save_in_time)],
         )
         for unwanted in (PrinterCallback, ProgressCallback):
             self.remove_callback(unwanted)
         self.loss_is_scaled_for_ga = False  # a plain mean over the pairs of a forward
         self.best = _weights(steered.learnt)
         self._last: dict[str, float] = {}
+        self._saved = time.monotonic()
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of `PairBatches`, one for every process and accumulated forward of a step."""
@@ -114,11 +118,11 @@ class PolicyTrainer(Trainer):
         """Validation: what `validate` says, and whether it is the best so far."""
         model: Any = self.model
         step, progress = self.state.global_step, self.progress
-        if step == progress.step and self._last:  # the loop asks again when an epoch ends with it
+        if step == progress.validated and self._last:  # the loop asks again when an epoch ends with it
             return self._last
         model.eval()
         found = self.validate()
-        progress.step = step
+        progress.step = progress.validated = step
         if found["loss"] < progress.best.get("loss", float("inf")):
             progress.best, progress.best_step, progress.worse = found, step, 0
             self.best = _weights(model.learnt)
@@ -140,8 +144,12 @@ class PolicyTrainer(Trainer):
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-    def resumable(self) -> str | None:
-        """The folder to resume from, if a run of the same fingerprint was killed there."""
+    def resumable(self, *, restart: bool = False) -> str | None:
+        """The folder to resume from, if a run of the same fingerprint was killed there.
+
+        Raises:
+            OutputError: the run there was another, and `restart` is false.
+        """
         restore_folder(self.checkpoint)
         if not (self.checkpoint / "trainer_state.json").is_file():
             return None
@@ -149,16 +157,27 @@ class PolicyTrainer(Trainer):
         if found.run == self.progress.run:
             self.progress = found
             return str(self.checkpoint)
-        logger.info("%s is of a run with other data or settings, which is started anew", self.checkpoint)
+        if not restart:
+            raise OutputError(another_run(self.checkpoint.parent))
         return None
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if self.args.should_save:
-            trained: Any = self.model
-            with atomic_folder(self.checkpoint) as folder:
-                write_checkpoint(folder / "weights", trained.learnt, self.best, self._inner_optimizer(), self.progress)
-                self.state.save_to_json(str(folder / "trainer_state.json"))
+            self._write_checkpoint()
         self.accelerator.wait_for_everyone()
+
+    def save_in_time(self) -> None:
+        """A checkpoint where the last one is a minute old; the clock of one process counts, and no other waits."""
+        if self.args.should_save and time.monotonic() - self._saved >= checkpoints.SECONDS:
+            self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        trained: Any = self.model
+        self.progress.step = self.state.global_step
+        with atomic_folder(self.checkpoint) as folder:
+            write_checkpoint(folder / "weights", trained.learnt, self.best, self._inner_optimizer(), self.progress)
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+        self._saved = time.monotonic()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Weights come with the optimiser's moments, once there is an optimiser."""
@@ -189,11 +208,12 @@ class PolicyTrainer(Trainer):
 class _Steps(TrainerCallback):
     """Tells a listener of every step, and of every number that is logged."""
 
-    def __init__(self, emit: Callable[[Event], None]) -> None:
-        self.emit = emit
+    def __init__(self, emit: Callable[[Event], None], after: Callable[[], None]) -> None:
+        self.emit, self.after = emit, after
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         self.emit({"event": "step", "name": "policy", "step": state.global_step, "steps": state.max_steps})
+        self.after()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         logs = kwargs.get("logs", {})

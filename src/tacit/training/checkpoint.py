@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from tacit.errors import ModelFormatError
 from tacit.files import atomic_folder
 
-__all__ = ["Progress", "read_checkpoint", "read_progress", "write_checkpoint"]
+__all__ = ["Progress", "another_run", "read_checkpoint", "read_progress", "write_checkpoint"]
 
-FORMAT = 1
+FORMAT = 2
+SECONDS = 60.0
+"""Between checkpoints at most, so that a kill loses no more."""
 
 
 @dataclass
@@ -32,6 +34,8 @@ class Progress:
         best_step: step of the best validation so far.
         best: its numbers, `nll` among them; empty before the first validation.
         worse: validations since then.
+        validated: step of the last of them.
+        losses: the loss summed over the steps since the last validation, and how many these are.
         threads: CPU threads, kept over a resume because they change rounding.
         device: where it ran, kept likewise, because dropout and rounding differ between devices.
     """
@@ -41,6 +45,8 @@ class Progress:
     best_step: int = 0
     best: dict[str, float] = field(default_factory=dict)
     worse: int = 0
+    validated: int = 0
+    losses: tuple[float, int] = (0.0, 0)
     threads: int = 1
     device: str = "cpu"
 
@@ -109,14 +115,24 @@ def read_checkpoint(
 def _checked(raw: dict[str, Any]) -> Progress:
     if set(raw) != {f.name for f in fields(Progress)}:
         raise ValueError("missing or unknown counters")
-    counters = [raw[name] for name in ("step", "best_step", "worse", "threads")]
+    counters = [raw[name] for name in ("step", "best_step", "worse", "validated", "threads")]
     if not all(type(count) is int and count >= 0 for count in counters) or raw["threads"] < 1:
         raise ValueError(f"counters {counters}")
     if not isinstance(raw["best"], dict) or not all(isinstance(value, int | float) for value in raw["best"].values()):
         raise ValueError("numbers of the best validation that are none")
     if not isinstance(raw["device"], str):
         raise TypeError(f"device {raw['device']!r}")
+    total, count = raw["losses"]
+    raw["losses"] = float(total), int(count)
     return Progress(**raw)
+
+
+def another_run(folder: Path) -> str:
+    """What to say of an unfinished run that is not this one."""
+    return (
+        f"{folder} holds an unfinished run with other data or settings; repeat those to finish it, or start anew with "
+        "overwrite=True"
+    )
 
 
 def _check_moments(moments: Mapping[int, Mapping[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:

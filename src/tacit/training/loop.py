@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import mix, step_generator
 from tacit.episodes.sampler import EpisodeSampler
-from tacit.errors import ConfigError, ModelFormatError
+from tacit.errors import ConfigError, OutputError
 from tacit.files import restore_folder
-from tacit.training.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
+from tacit.training import checkpoint as checkpoints
+from tacit.training.checkpoint import Progress, another_run, read_checkpoint, read_progress, write_checkpoint
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 from tacit.training.hardware import Hardware, choose_hardware, cpu_threads
 from tacit.training.schedule import warmup_cosine
@@ -77,7 +78,8 @@ def train(
         on_event: called with every `Event`; must be quick.
 
     Raises:
-        ModelFormatError: the folder holds a damaged checkpoint, or one of another run.
+        ModelFormatError: the folder holds a damaged checkpoint.
+        OutputError: it holds one of another run.
         ConfigError: the loss is not finite.
     """
     started = time.perf_counter()
@@ -107,7 +109,8 @@ def train(
     log = _MetricsLog(folder / "metrics.jsonl" if folder else None, name, progress.step)
     emit({"event": "start", "name": name, "step": progress.step, "steps": config.steps})
 
-    running, counted = torch.zeros((), device=hardware.device), 0
+    running, counted = torch.tensor(progress.losses[0], device=hardware.device), progress.losses[1]
+    saved = time.monotonic()
     with cpu_threads(hardware.threads):
         for step in range(progress.step, config.steps):
             if _out_of_patience(progress, config):
@@ -119,6 +122,10 @@ def train(
             progress.step = step + 1
             emit({"event": "step", "name": name, "step": step + 1, "steps": config.steps})
             if progress.step % config.validate_every and progress.step != config.steps:
+                if checkpoint and time.monotonic() - saved >= checkpoints.SECONDS:
+                    progress.losses = running.item(), counted
+                    write_checkpoint(checkpoint, network, best, optimizer, progress)
+                    saved = time.monotonic()
                 continue
             loss = running.item() / counted
             if not math.isfinite(loss):
@@ -126,7 +133,7 @@ def train(
                     f"{name}: the loss is {loss} at step {step + 1}; lower learning_rate, or look for odd item vectors"
                 )
             running.zero_()
-            counted = 0
+            counted, progress.losses, progress.validated = 0, (0.0, 0), progress.step
             network.eval()
             metrics = validate(network)
             if not math.isfinite(metrics["nll"]):
@@ -143,6 +150,7 @@ def train(
             emit({"event": "validation", "name": name, "steps": config.steps, **line})
             if checkpoint:
                 write_checkpoint(checkpoint, network, best, optimizer, progress)
+                saved = time.monotonic()
         network.load_state_dict(best, strict=True)
         network.to("cpu").eval()
     seconds = time.perf_counter() - started
@@ -214,10 +222,7 @@ def _resumable(checkpoint: Path | None, run: str) -> Progress:
         return Progress(run)
     progress = read_progress(checkpoint)
     if progress.run != run:
-        raise ModelFormatError(
-            f"{checkpoint}: holds an unfinished run with other data or settings; "
-            "give another --out, or delete it to start again"
-        )
+        raise OutputError(another_run(checkpoint.parent))
     return progress
 
 

@@ -20,7 +20,7 @@ from tacit.choices.table import ChoiceTable
 from tacit.embedders import Progress
 from tacit.errors import ChoiceError, ModelFormatError
 from tacit.evaluation import Report, evaluate, plot_accuracy, plot_reliability
-from tacit.files import write_json, write_text
+from tacit.files import fill_folder, write_json, write_text
 from tacit.rewards.model import RewardModel
 from tacit.rewards.seen import Seen
 from tacit.workflows.items import embedder_of, item_vectors
@@ -55,16 +55,16 @@ class Assessment:
 
     def write(self, folder: str | PathLike[str]) -> list[Path]:
         """Write `accuracy.png`, `reliability.png`, `results.md` and, last, `results.json`; returns their paths."""
-        folder, report = Path(folder), self.report
-        paths = [folder / name for name in ("accuracy.png", "reliability.png", "results.md", "results.json")]
-        plot_accuracy(paths[0], report.methods)
-        plot_reliability(paths[1], report.reliability, ece=report.model["ece"])
+        report = self.report
         lines = [
             f"{counts['seen']} {what} seen in training, {counts['unseen']} not." for what, counts in self.met.items()
         ]
-        write_text(paths[2], report.to_markdown() + "\n" + " ".join(lines) + "\n")
-        write_json(paths[3], self.to_json())
-        return paths
+        with fill_folder(folder, last="results.json") as new:
+            plot_accuracy(new / "accuracy.png", report.methods)
+            plot_reliability(new / "reliability.png", report.reliability, ece=report.model["ece"])
+            write_text(new / "results.md", report.to_markdown() + "\n" + " ".join(lines) + "\n")
+            write_json(new / "results.json", self.to_json())
+        return [Path(folder) / name for name in ("accuracy.png", "reliability.png", "results.md", "results.json")]
 
 
 def load_with_control(folder: str | PathLike[str]) -> tuple[RewardModel, PooledBTL | None]:

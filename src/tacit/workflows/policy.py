@@ -1,27 +1,22 @@
 """From a table of preferences and a reward model to a trained policy: what `tacit train-policy` does."""
 
-import logging
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import SuppliedVectors
-from tacit.errors import ConfigError, TacitError
-from tacit.files import atomic_folder
+from tacit.files import atomic_folder, first_process
 from tacit.policies import PolicyConfig, PolicyTrainingConfig, SteerablePolicy, fit_policy, load_base, reward_embedder
 from tacit.policies.storage import write_policy_files
 from tacit.rewards.model import RewardModel
 from tacit.training.loop import Event
+from tacit.training.unfinished import unfinished_run
 from tacit.workflows.items import item_vectors, text_vectors
 from tacit.workflows.reward import training_parts
 
 __all__ = ["train_policy"]
-
-logger = logging.getLogger(__name__)
 
 _OWN = {"checkpoint", "reference.safetensors", "written.json", "metrics.jsonl", "tensorboard"}
 _UNFINISHED = (".checkpoint.", ".reference.safetensors.", ".written.json.")
@@ -38,6 +33,7 @@ def train_policy(
     training: PolicyTrainingConfig | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    overwrite: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> SteerablePolicy:
     """Train on the table's users (its `train` rows if it has a `split` column) and save to `out`.
@@ -52,50 +48,33 @@ def train_policy(
         out: folder for the policy.
         config, training: what is trained, and how.
         device, dtype: of the base.
+        overwrite: replace a policy that `out` holds, and start anew where an unfinished run has other settings.
         on_event: receives training events.
 
     Raises:
         ChoiceError: too few users or choices, an empty response, or one that is too long.
         ConfigError: a base that is missing or cannot be steered, settings that do not fit it, or a loss that diverges.
         EmbeddingError, StateMismatchError: the reward model's embedder is missing or another one.
+        OutputError: `out` holds a policy or an unfinished run of other settings, or another run is writing it.
     """
     training = training or PolicyTrainingConfig()
-    unfinished = _unfinished_folder(out)
-    parts = training_parts(table, training.seed)
-    loaded = load_base(base, device=device, dtype=dtype)
-    embedder = reward_embedder(reward, loaded)
-    vectors = item_vectors(table, embedder)
-    embed = None if isinstance(embedder, SuppliedVectors) else partial(text_vectors, embedder=embedder)
-    fresh = not unfinished.exists()
-    try:
+    with unfinished_run(out, own="reward/config.json", overwrite=overwrite, is_part=_is_part) as unfinished:
+        parts = training_parts(table, training.seed)
+        loaded = load_base(base, device=device, dtype=dtype)
+        embedder = reward_embedder(reward, loaded)
+        vectors = item_vectors(table, embedder)
+        embed = None if isinstance(embedder, SuppliedVectors) else partial(text_vectors, embedder=embedder)
         policy = fit_policy(
             loaded, reward, table.item_texts(), vectors, parts.train, parts.validation, folder=unfinished,
-            target_groups=parts.target_groups, config=config, training=training, embed=embed, on_event=on_event,
+            target_groups=parts.target_groups, config=config, training=training, embed=embed, restart=overwrite,
+            on_event=on_event,
         )  # fmt: skip
-    except TacitError:
-        if fresh:  # what stopped it would stop it again: nothing here is worth resuming
-            shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
-        return policy
-    with atomic_folder(out) as folder:
-        write_policy_files(policy, folder)
-        shutil.copy(unfinished / "metrics.jsonl", folder / "metrics.jsonl")
-    shutil.rmtree(unfinished)
+        if first_process():
+            with atomic_folder(out) as folder:
+                write_policy_files(policy, folder)
+                shutil.copyfile(unfinished / "metrics.jsonl", folder / "metrics.jsonl")
     return policy
 
 
-def _unfinished_folder(out: Path) -> Path:
-    """Where an unfinished run lives.
-
-    Raises:
-        ConfigError: it holds something else.
-    """
-    partial = out.with_name(out.name + ".partial")
-    if partial.exists() and not (partial.is_dir() and all(map(_is_own, partial.iterdir()))):
-        raise ConfigError(f"{partial}, where the unfinished run would live, holds something else; give another --out")
-    return partial
-
-
-def _is_own(path: Path) -> bool:
-    return path.name in _OWN or path.name.startswith(_UNFINISHED)
+def _is_part(name: str) -> bool:
+    return name in _OWN or name.startswith(_UNFINISHED)

@@ -16,7 +16,7 @@ from tacit.choices.splits import split_groups, split_users
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import Embedder
 from tacit.episodes.hashing import mix
-from tacit.errors import ChoiceError, ConfigError, TacitError
+from tacit.errors import ChoiceError, ConfigError, OutputError
 from tacit.files import atomic_folder
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.fit import fit_reward
@@ -25,6 +25,7 @@ from tacit.rewards.seen import Seen
 from tacit.rewards.storage import write_model_files
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
+from tacit.training.unfinished import unfinished_run
 from tacit.workflows.items import reference
 
 __all__ = ["MIN_USERS", "TrainedReward", "group_names", "plan_training", "train_reward", "training_parts"]
@@ -63,6 +64,7 @@ def train_reward(
     config: RewardConfig | None = None,
     training: TrainingConfig | None = None,
     out: Path | None = None,
+    overwrite: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> TrainedReward:
     """Train on the table's users (its `train` rows if it has a `split` column) and save to `out`.
@@ -77,46 +79,33 @@ def train_reward(
         embedder: what made the vectors; remembered by the model.
         config, training: architecture and optimisation.
         out: folder for the model (with the control under `pooled/`), or None to keep both in memory.
+        overwrite: replace a model that `out` holds, and drop an unfinished run of other data or settings.
         on_event: receives the training events of both runs.
 
     Raises:
         ChoiceError: fewer than ten users, too few choices to form episodes, or nothing but ties.
         ConfigError: settings that contradict each other or the data, or an `out` that cannot be a model's folder.
+        OutputError: `out` holds a model or an unfinished run of other settings, or another run is writing it.
     """
     config, training = config or RewardConfig(), training or TrainingConfig()
     parts = plan_training(table, config, training)
-    partial = None if out is None else partial_folder(out)
-    fresh = partial is not None and not partial.exists()
-    try:
-        trained = _fit_both(table, parts, vectors, embedder, config, training, partial, on_event)
-    except TacitError:
-        if fresh and partial is not None:  # what stopped it would stop it again: nothing here is worth resuming
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if out is not None and partial is not None:
+    if out is None:
+        return _fit_both(table, parts, vectors, embedder, config, training, None, on_event)
+    with unfinished_run(out, own="pooled/config.json", overwrite=overwrite, is_part=RUNS.__contains__) as partial:
+        try:
+            trained = _fit_both(table, parts, vectors, embedder, config, training, partial, on_event)
+        except OutputError:  # what lies there is of another run
+            if not overwrite:
+                raise
+            shutil.rmtree(partial)
+            trained = _fit_both(table, parts, vectors, embedder, config, training, partial, on_event)
         with atomic_folder(out) as folder:
             write_model_files(trained.model, folder)
             (folder / "pooled").mkdir()
             write_model_files(trained.pooled, folder / "pooled")
             files = [file for name in RUNS for file in sorted((partial / name).rglob("metrics.jsonl"))]
-            lines = [file.read_text() for file in files]
-            (folder / "metrics.jsonl").write_text("".join(lines))
-        shutil.rmtree(partial)
+            (folder / "metrics.jsonl").write_text("".join(file.read_text() for file in files))
     return trained
-
-
-def partial_folder(out: Path) -> Path:
-    """Where an unfinished run for `out` lives.
-
-    Raises:
-        ConfigError: it is taken by something else, or `out` has no name of its own.
-    """
-    if out.name in ("", ".."):
-        raise ConfigError(f"--out {out} has no name of its own; name a new folder")
-    partial = out.with_name(out.name + ".partial")
-    if partial.exists() and not (partial.is_dir() and {path.name for path in partial.iterdir()} <= {*RUNS}):
-        raise ConfigError(f"{partial}, where the unfinished run would live, holds something else; give another --out")
-    return partial
 
 
 def plan_training(table: ChoiceTable, config: RewardConfig, training: TrainingConfig) -> TrainingParts:

@@ -13,7 +13,7 @@ from tacit.evaluation.benchmark.results import DatasetResult, combine
 from tacit.evaluation.benchmark.run import Job, Progress, code_hash, measure_all, task_of
 from tacit.evaluation.benchmark.table import to_markdown
 from tacit.evaluation.benchmark.tune import Tuned
-from tacit.files import write_json, write_text
+from tacit.files import fill_folder, write_json, write_text
 
 __all__ = ["Benchmark", "run_benchmark"]
 
@@ -36,16 +36,15 @@ class Benchmark:
 
     def write(self, folder: str | PathLike[str]) -> list[Path]:
         """Write the plots, `benchmark.md` and, last, `benchmark.json`; returns their paths."""
-        folder = Path(folder)
-        paths = []
-        for name, result in self.results.items():
-            paths.append(folder / f"{Path(name).name}.png")
-            plot_accuracy_by_k(paths[-1], result)
-        paths += [folder / name for name in ("cost.png", "benchmark.md", "benchmark.json")]
-        plot_cost(paths[-3], list(self.results.values()))
-        write_text(paths[-2], to_markdown(list(self.results.values())))
-        write_json(paths[-1], self.to_json())
-        return paths
+        results = list(self.results.values())
+        pictures = [f"{Path(name).name}.png" for name in self.results]
+        with fill_folder(folder, last="benchmark.json") as new:
+            for picture, result in zip(pictures, results, strict=True):
+                plot_accuracy_by_k(new / picture, result)
+            plot_cost(new / "cost.png", results)
+            write_text(new / "benchmark.md", to_markdown(results))
+            write_json(new / "benchmark.json", self.to_json())
+        return [Path(folder) / name for name in (*pictures, "cost.png", "benchmark.md", "benchmark.json")]
 
 
 def run_benchmark(

@@ -1,6 +1,5 @@
 """Where datasets find their files and their item vectors."""
 
-import fcntl
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from tacit.embedders import DEFAULT_EMBEDDER, Item, ItemStore, resolve_embedder
 from tacit.errors import ConfigError
+from tacit.files import locked
 
 __all__ = ["Sources"]
 
@@ -50,7 +50,6 @@ class Sources:
             if self.cache is not None:
                 self.cache.mkdir(parents=True, exist_ok=True)
                 folder = self.cache / f"{model.name}-{model.fingerprint}"
-                lock = stack.enter_context(folder.with_suffix(".lock").open("ab"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                stack.enter_context(locked(folder.with_suffix(".lock"), wait=True))
             store = ItemStore.open(folder, model)
             return store[store.add(items, model)]
