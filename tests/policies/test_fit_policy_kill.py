@@ -49,8 +49,9 @@ def train(moment):
 
     def on_event(event):
         at = (event["event"], event["name"], event["step"])
-        late = ("step", "policy", 7)
-        if at == {"step": late, "taught": late, "between": ("step", "policy", 8), "validation": ("validation", "policy", 6)}.get(moment):
+        late, later = ("step", "policy", 7), ("step", "policy", 8)
+        when = {"step": late, "taught": late, "between": later, "validation": ("validation", "policy", 6)}
+        if at == when.get(moment):
             die()
         if moment in ("end", "stopped") and event["event"] == "end":
             die()
