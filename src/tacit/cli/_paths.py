@@ -46,7 +46,7 @@ def prepare_out(path: Path, *, own: str, overwrite: bool, whole: bool = False, e
         own: the file that the verb writes last, such as `results.json`, by which it knows a finished folder of its own.
         overwrite: whether a finished run may be replaced.
         whole: the folder is replaced as a whole, so that the one around it must be writable too.
-        extends: caches by name that the verb goes on with, whoever left them.
+        extends: caches that the verb goes on with; a folder with one of them is its own too.
 
     Raises:
         ConfigError: `path` is a file, a folder of something else, or cannot be written.
@@ -59,7 +59,7 @@ def prepare_out(path: Path, *, own: str, overwrite: bool, whole: bool = False, e
     if (path / own).exists():
         if not overwrite:
             raise OutputError(f"--out {path} holds a finished run; give --overwrite to replace it, or another --out")
-    elif path.is_dir() and any(file.name[0] != "." and file.name not in extends for file in path.iterdir()):
+    elif _holds_something(path) and not any((path / name).exists() for name in extends):
         raise ConfigError(f"--out {path} is not empty and holds no {own} of an earlier run; name another folder")
     return path
 
@@ -90,6 +90,10 @@ def prepare_file(path: Path, *, own: str, overwrite: bool) -> Path:
         if not overwrite:
             raise OutputError(f"--out {path} exists; give --overwrite to replace it, or name another file")
     return path
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_dir() and any(file.name[0] != "." for file in path.iterdir())
 
 
 def _keep(path: Path) -> None:
