@@ -1,6 +1,7 @@
 """The public face of the package: names resolve, the tables agree, importing it is light."""
 
-import ast
+import importlib
+import pkgutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tacit
+from tacit.lazy import homes
 
 
 @pytest.mark.parametrize("name", tacit.__all__)
@@ -17,18 +19,17 @@ def test_every_public_name_resolves(name: str) -> None:
     assert name in dir(tacit)
 
 
-def test_all_homes_and_type_checking_imports_agree() -> None:
-    tree = ast.parse(Path(tacit.__file__).read_text())
-    imports = [
-        (alias.asname or alias.name, node.module)
-        for branch in tree.body
-        if isinstance(branch, ast.If)
-        for node in branch.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    ]
-    assert dict(imports) == tacit._HOMES
-    assert set(tacit.__all__) == {*tacit._HOMES, "__version__"}
+PACKAGES = [path for path in Path(tacit.__file__).parent.rglob("__init__.py") if "lazy(__name__" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: path.parent.name)
+def test_lazy_packages_list_what_they_import_and_no_name_hides_a_module(path: Path) -> None:
+    package = ".".join(["tacit", *path.parent.relative_to(Path(tacit.__file__).parent).parts])
+    module = importlib.import_module(package)
+    assert set(module.__all__) - {"__version__"} == set(homes(str(path)))
+    modules = {child.name for child in pkgutil.iter_modules([str(path.parent)])}
+    assert not modules & set(homes(str(path)))
+    assert all(getattr(module, name) is not None for name in module.__all__)
 
 
 def test_version_is_that_of_the_installed_package() -> None:

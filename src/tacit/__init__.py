@@ -3,8 +3,9 @@
 The public names below load on first use, so `import tacit` costs nothing and `tacit --help` never waits for torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from tacit.lazy import lazy
 
 if TYPE_CHECKING:
     from tacit.choices import Choice, ChoiceTable, read_choices
@@ -27,35 +28,13 @@ __all__ = [
     "resolve_embedder",
 ]
 
-# Where each public name lives. A new one: a line here, in `__all__` and under TYPE_CHECKING; a test compares the three.
-_HOMES = {
-    "Choice": "tacit.choices",
-    "ChoiceTable": "tacit.choices",
-    "ItemStore": "tacit.embedders",
-    "RewardConfig": "tacit.rewards",
-    "RewardModel": "tacit.rewards",
-    "TacitError": "tacit.errors",
-    "evaluate": "tacit.evaluation",
-    "fit_reward": "tacit.rewards",
-    "read_choices": "tacit.choices",
-    "resolve_embedder": "tacit.embedders",
-}
-
+_get, __dir__ = lazy(__name__, __file__)
 __version__: str
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+    if name != "__version__":
+        return _get(name)
+    from importlib.metadata import version
 
-        value = version("tacit")
-    elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return version("tacit")

@@ -6,8 +6,8 @@ A part registers itself where it is defined, and nothing else names it:
     class LaplaceEncoder(Encoder): ...
 
 A registry imports the modules of its own package when a name is first looked up. A name that none of them registers is
-looked for among installed distributions: each module listed under the entry-point group `tacit.parts` is imported once,
-and registers whatever it brings.
+looked for among installed distributions: the modules that they list under the entry-point group of the kind, such as
+`tacit.encoders`, are imported once and register what they bring.
 """
 
 import pkgutil
@@ -18,9 +18,8 @@ from typing import Generic, TypeVar
 
 from tacit.errors import ConfigError
 
-__all__ = ["GROUP", "Registry"]
+__all__ = ["Registry"]
 
-GROUP = "tacit.parts"
 P = TypeVar("P")
 Q = TypeVar("Q")
 
@@ -29,13 +28,14 @@ class Registry(Mapping[str, P], Generic[P]):
     """The parts of one kind by name, in the order of registration.
 
     Args:
-        kind: what a part is called in messages, such as "encoder".
+        kind: what a part is called in messages, such as "log format"; the entry-point group is `tacit.log_formats`.
         package: the package whose modules hold the built-in parts; None = there are none.
     """
 
     def __init__(self, kind: str, package: str | None = None) -> None:
         self.kind = kind
         self._package: str | None = package
+        self._group: str | None = f"tacit.{kind.replace(' ', '_')}s"
         self._parts: dict[str, P] = {}
 
     def register(self, name: str) -> Callable[[Q], Q]:
@@ -63,7 +63,7 @@ class Registry(Mapping[str, P], Generic[P]):
         if name not in self._parts:
             self._import_built_in()
         if name not in self._parts:
-            import_installed()
+            self._import_installed()
         if name not in self._parts:
             raise ConfigError(f"{self.kind} {name!r} is unknown; choose from {', '.join(self) or 'none installed'}")
         return self._parts[name]
@@ -79,7 +79,7 @@ class Registry(Mapping[str, P], Generic[P]):
 
     def _everything(self) -> dict[str, P]:
         self._import_built_in()
-        import_installed()
+        self._import_installed()
         return self._parts
 
     def _import_built_in(self) -> None:
@@ -88,13 +88,8 @@ class Registry(Mapping[str, P], Generic[P]):
             for module in pkgutil.iter_modules(import_module(package).__path__):
                 import_module(f"{package}.{module.name}")
 
-
-_imported: set[str] = set()
-
-
-def import_installed() -> None:
-    """Import every module that installed distributions list under `tacit.parts`, each once per process."""
-    for point in entry_points(group=GROUP):
-        if point.value not in _imported:
-            _imported.add(point.value)
-            point.load()
+    def _import_installed(self) -> None:
+        group, self._group = self._group, None
+        if group is not None:
+            for point in entry_points(group=group):
+                point.load()

@@ -188,7 +188,7 @@ def test_skipping_drops_counts_and_lists(tmp_path: Path, caplog: pytest.LogCaptu
     assert [row for row, _ in table.skipped] == [2, 3, 4]
     assert "same text" in table.skipped[0][1]
     assert table.describe()["skipped"] == 3
-    assert "dropped 3 of 5 rows: row 2: " in caplog.text
+    assert "dropped 2 of 5 rows: row 3: " in caplog.text
 
 
 def test_datasets_and_their_splits() -> None:
@@ -201,8 +201,8 @@ def test_datasets_and_their_splits() -> None:
     assert list(table.of_split("test")) == [Choice.pair("v", "p", "a", "b")]
     with pytest.raises(ChoiceError, match="dataset has no column 'user_id', 'prompt'"):
         read_choices(datasets.Dataset.from_dict({"text": ["a"]}))
-    with pytest.raises(ChoiceError, match="dataset: 1 of 3 rows is bad: row 2: chosen and rejected"):
-        read_choices(datasets.Dataset.from_list([pair(), pair(chosen="b"), pair()]))
+    with pytest.raises(ChoiceError, match="dataset: 1 of 3 rows is bad: row 2: chosen is blank"):
+        read_choices(datasets.Dataset.from_list([pair(), pair(chosen=""), pair()]))
 
 
 def test_hub_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,13 +74,13 @@ def test_print_config_needs_no_data_and_is_read_back(run: Run, work: Path) -> No
 
 def test_bad_rows_are_dropped_on_request(run: Run, work: Path) -> None:
     with (work / "data.jsonl").open("a") as file:
-        file.write('{"user_id": "u1", "prompt": "p", "chosen": "same", "rejected": "same"}\n')
+        file.write('{"user_id": "u1", "prompt": "p", "chosen": "same", "rejected": 3}\n')
     command = ("train-reward", "data.jsonl", "--out", "m", "--embedder", "hash", *TINY)
     assert run(*command)[0] == 2
     code, out, err = run(*command, "--skip-bad-rows", "--json")
     assert code == 0
     assert json.loads(out)["data"]["skipped"] == 1
-    assert "row 85: chosen and rejected are the same text" in err
+    assert "row 85: rejected is 3, expected text" in err
 
 
 KILL_AT = """

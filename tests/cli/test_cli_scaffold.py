@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import keyword
 import logging
 import subprocess
 import sys
@@ -310,9 +311,11 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 # The real verbs
 
 
-PRESENT = [
-    name for name in VERBS if Path(tacit.__file__).parent.joinpath("cli", f"{name.replace('-', '_')}.py").exists()
-]
+def module_of(verb: str) -> str:
+    return verb.replace("-", "_") + "_" * keyword.iskeyword(verb)
+
+
+PRESENT = [name for name in VERBS if Path(tacit.__file__).parent.joinpath("cli", f"{module_of(name)}.py").exists()]
 
 
 def test_every_verb_has_its_module() -> None:
@@ -321,7 +324,7 @@ def test_every_verb_has_its_module() -> None:
 
 @pytest.mark.parametrize("name", PRESENT)
 def test_a_verb_offers_what_all_offer(run: Run, name: str) -> None:
-    module = import_module(f"tacit.cli.{name.replace('-', '_')}")
+    module = import_module(f"tacit.cli.{module_of(name)}")
     assert module.EXAMPLE.startswith(f"tacit {name}")
     assert typer.main.get_command(build_app(name)) is not None
     code, out, err = run(name, "--help")

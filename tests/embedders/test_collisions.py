@@ -69,3 +69,11 @@ def test_differences_below_float16_collide(tmp_path):
 
     with pytest.raises(EmbeddingError, match="at least 2 of 20"):
         ItemStore.open(tmp_path, Faint()).add(responses(20, 0), Faint())
+
+
+def test_white_space_alone_is_no_collision_and_is_said(tmp_path, caplog):
+    items = [("p", f"{i:08d}"[:8]) for i in range(20)] + [("p", "the same\nwords"), ("p", "the same  words")]
+    store = ItemStore.open(tmp_path, Blunt())
+    assert len(store.add(items, Blunt())) == 22
+    assert "1 responses differ from another in white space only" in caplog.text
+    assert r"'the same\nwords' and 'the same  words'" in caplog.text

@@ -19,7 +19,7 @@ from tacit.evaluation.benchmark.results import combine
 from tacit.evaluation.benchmark.run import Job, measure_all
 from tacit.evaluation.benchmark.table import to_markdown
 from tacit.evaluation.benchmark.task import Part, Task
-from tacit.evaluation.benchmark.tune import Tuned, read_tuned
+from tacit.evaluation.benchmark.tuning import Tuned, read_tuned
 
 NOTHING = Tuned({}, {})
 QUICK = {"training": {"steps": 40, "validate_every": 20}}

@@ -6,7 +6,7 @@ import pytest
 
 from tacit.evaluation.benchmark.datasets import DATASETS
 from tacit.evaluation.benchmark.methods import METHODS
-from tacit.evaluation.benchmark.tune import read_tuned
+from tacit.evaluation.benchmark.tuning import read_tuned
 
 TUNED = read_tuned()
 FAMILIES = sorted({dataset.family for dataset in DATASETS.values()})

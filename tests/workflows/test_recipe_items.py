@@ -11,7 +11,7 @@ from tacit.embedders import HashEmbedder, ItemStore
 from tacit.embedders.embedder import Item
 from tacit.errors import EmbeddingError
 from tacit.rewards.seen import Seen
-from tacit.workflows.assess import known_groups
+from tacit.workflows.assessment import known_groups
 from tacit.workflows.items import item_vectors, open_store
 
 

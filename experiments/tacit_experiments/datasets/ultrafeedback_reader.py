@@ -20,8 +20,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tacit.choices.cells import Cells
+from tacit.choices.dropping import describe_bad_rows
 from tacit.choices.sources import Column, RawRows, Source, open_source
-from tacit.choices.validation import BadRow, describe_bad_rows
+from tacit.choices.validation import BadRow
 from tacit.errors import ChoiceError
 
 __all__ = ["RATINGS", "RatedResponses", "read_ultrafeedback"]
@@ -91,7 +92,7 @@ def read_ultrafeedback(source: Source, *, skip_bad_rows: bool = False) -> RatedR
             response at all.
     """
     columns = ("instruction", "completions")
-    name, chunks = open_source(source, columns)
+    name, chunks = open_source(source, lambda names: [name for name in names if name in columns])
     found: dict[str, dict[str, tuple[float, ...]]] = {}
     counts: dict[str, int] = dict.fromkeys(_COUNTED, 0)
     bad: list[BadRow] = []
@@ -135,7 +136,7 @@ _Row = tuple[str, list[tuple[str | None, tuple[float, ...]]]]
 
 def _rows(raw: RawRows, bad: list[BadRow]) -> Iterator[_Row]:
     """The good rows of a chunk; the others go to `bad`."""
-    cells = Cells(raw.columns, len(raw.line))
+    cells = Cells(raw)
     instruction = cells.texts("instruction")
     cells.refuse_where(instruction.is_null(), "instruction is missing")
     completions = raw.columns.get("completions", [])

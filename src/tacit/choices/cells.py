@@ -3,7 +3,9 @@
 A whole column is converted at Arrow's speed; only one that fails is looked at cell by cell.
 """
 
+import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,8 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
-from tacit.choices.builder import MAX_SLOTS
-from tacit.choices.conversation import is_conversational, render_conversation
-from tacit.choices.sources import Column
+from tacit.choices.sources import Column, RawRows
+from tacit.choices.times import read_times
 
 __all__ = ["TEXT", "Cells", "compute"]
 
@@ -23,6 +24,7 @@ compute: Any = pyarrow.compute
 TEXT = pa.large_string()
 _VECTOR = pa.list_(pa.float32())
 _CANNOT_CONVERT = (pa.ArrowException, TypeError, ValueError, OverflowError)
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 class Cells:
@@ -34,10 +36,11 @@ class Cells:
         ok: Bool[rows], False where there is a cause.
     """
 
-    def __init__(self, columns: dict[str, Column], rows: int) -> None:
-        self.columns = dict(columns)
+    def __init__(self, raw: RawRows) -> None:
+        self.columns = dict(raw.columns)
         self.causes: dict[int, str] = {}
-        self.ok = np.ones(rows, dtype=bool)
+        self.ok = np.ones(len(raw.line), dtype=bool)
+        self._spelled = raw.spelled
 
     def refuse(self, row: int, cause: str) -> None:
         """Mark one row as bad; an earlier cause stays."""
@@ -49,14 +52,23 @@ class Cells:
         for row in np.flatnonzero(np.asarray(mask)).tolist():
             self.refuse(row, cause)
 
-    def texts(self, name: str, *, integers: bool = False) -> pa.LargeStringArray:
-        """A column as text, null where missing; integers may stand for their digits."""
+    def is_text(self, name: str) -> bool:
+        """Whether all cells of a column are texts or missing."""
+        values = self.columns.get(name)
+        if values is None:
+            return True
+        if isinstance(values, list):
+            return all(cell is None or isinstance(cell, str) for cell in values)
+        return _text_like(values.type)
+
+    def texts(self, name: str, *, numbers: bool = False) -> pa.LargeStringArray:
+        """A column as text, null where missing; whole numbers may stand for their digits."""
         values = self.columns.get(name, pa.nulls(len(self.ok), TEXT))
         try:
-            texts = _as_text(values, integers)
+            texts = _as_text(values, numbers)
             texts.validate(full=True)  # Parquet does not promise that its text is UTF-8
         except _CANNOT_CONVERT:
-            found = [_text_or_cause(cell, name, integers) for cell in _python(values)]
+            found = [_text_or_cause(cell, name, numbers) for cell in _python(values)]
             for row, (_, cause) in enumerate(found):
                 if cause:
                     self.refuse(row, cause)
@@ -65,44 +77,52 @@ class Cells:
         self.refuse_where(compute.fill_null(blank, False), f"{name} is blank")
         return texts
 
-    def rankings(self, name: str) -> list[list[str] | None]:
-        """Each row's list of texts, best first, or None."""
-        values = self.columns.get(name)
-        lists: list[Any] = [None] * len(self.ok) if values is None else _python(values)
-        for row, cell in enumerate(lists):
-            if cell is not None and (cause := _ranking_fault(cell, name)):
-                self.refuse(row, cause)
-        return lists
+    def values(self, name: str) -> list[Any]:
+        """A column as Python values, None where missing; in CSV, lists and objects are read from their JSON."""
+        cells = _python(self.columns.get(name, [None] * len(self.ok)))
+        if self._spelled:
+            return [_parsed(cell) for cell in cells]
+        return [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells]
 
     def booleans(self, name: str) -> NDArray[np.bool_]:
         """Bool[rows], False where missing."""
         found = np.zeros(len(self.ok), dtype=bool)
         for row, cell in enumerate(_python(self.columns.get(name, []))):
-            if isinstance(cell, bool):
-                found[row] = cell
+            value = _BOOLEANS.get(cell.strip().lower()) if self._spelled and isinstance(cell, str) else cell
+            if isinstance(value, bool):
+                found[row] = value
             elif cell is not None:
                 self.refuse(row, f"{name} is {_show(cell)}, expected true or false")
         return found
 
-    def numbers(self, name: str, default: float, *, positive: bool = False) -> NDArray[np.float64]:
-        """Float64[rows], `default` where missing; finite, and above 0 even as float32 where `positive`."""
-        expected = "a finite number > 0" if positive else "a finite number"
+    def numbers(self, name: str, default: float) -> NDArray[np.float64]:
+        """Float64[rows], `default` where missing; finite, and above 0 even as float32."""
         found = np.full(len(self.ok), default)
         for row, cell in enumerate(_python(self.columns.get(name, []))):
             if cell is None:
                 continue
+            number = _number(cell) if self._spelled and isinstance(cell, str) else cell
             # The bounds are float32's, normal numbers only; a NaN fails any comparison.
-            if isinstance(cell, int | float) and not isinstance(cell, bool) and (
-                1e-37 < cell < 1e38 if positive else -1e300 < cell < 1e300
-            ):  # fmt: skip
-                found[row] = cell
+            if isinstance(number, int | float) and not isinstance(number, bool) and 1e-37 < number < 1e38:
+                found[row] = number
             else:
-                self.refuse(row, f"{name} is {_show(cell)}, expected {expected}")
+                self.refuse(row, f"{name} is {_show(cell)}, expected a finite number > 0")
         return found
+
+    def times(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Seconds or bare numbers since the epoch, Float64[rows] with NaN where missing, and which are bare numbers."""
+        if name not in self.columns:
+            return np.full(len(self.ok), np.nan), np.zeros(len(self.ok), dtype=bool)
+        values = self.columns[name]
+        seconds, bare, bad = read_times(values)
+        for row in bad:
+            cell = _show(_python(values)[row])
+            self.refuse(row, f"{name} is {cell}, expected a finite number, an ISO 8601 time or seconds since 1970")
+        return seconds, bare
 
     def vectors(self, name: str) -> pa.ListArray:
         """A column as lists of Float32, null where missing; their lengths and values are not looked at."""
-        values = self.columns.get(name, pa.nulls(len(self.ok), _VECTOR))
+        values = self.values(name) if self._spelled else self.columns.get(name, pa.nulls(len(self.ok), _VECTOR))
         try:
             return pa.array(values, _VECTOR) if isinstance(values, list) else values.cast(_VECTOR)
         except _CANNOT_CONVERT:
@@ -113,26 +133,6 @@ class Cells:
                     self.refuse(row, f"{name} is {_show(cell)}, expected a list of finite numbers")
                 lists.append(cell if good else None)
             return pa.array(lists, _VECTOR)
-
-    def has_lists(self, name: str) -> bool:
-        """Whether a column holds lists (of messages) instead of text."""
-        values = self.columns.get(name, [])
-        return is_conversational(*values) if isinstance(values, list) else pa.types.is_nested(values.type)
-
-    def render_conversations(self) -> None:
-        """Replace lists of messages in prompt, chosen and rejected by their text, where the chunk has any."""
-        names = ("prompt", "chosen", "rejected")
-        if not any(self.has_lists(name) for name in names):
-            return
-        parts = [_python(self.columns[name]) if name in self.columns else [None] * len(self.ok) for name in names]
-        rendered = []
-        for row, cells in enumerate(zip(*parts, strict=True)):
-            try:
-                rendered.append(render_conversation(*cells))
-            except ValueError as error:
-                self.refuse(row, str(error))
-                rendered.append((None, None, None))
-        self.columns.update(zip(names, map(list, zip(*rendered, strict=True)), strict=True))
 
 
 def _python(values: Column) -> list[Any]:
@@ -145,7 +145,31 @@ def _python(values: Column) -> list[Any]:
     return values.to_pylist()
 
 
-def _as_text(values: Column, integers: bool) -> pa.LargeStringArray:
+def _parsed(cell: Any) -> Any:
+    """What a CSV field spells: a JSON list or object where it is one, else its text."""
+    if isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
+        return _read_or(cell, json.loads, (ValueError, RecursionError))
+    return cell
+
+
+def _number(cell: str) -> Any:
+    return _read_or(cell, float, (ValueError,))
+
+
+def _read_or(cell: str, parse: Callable[[str], Any], failures: tuple[type[Exception], ...]) -> Any:
+    try:
+        return parse(cell)
+    except failures:
+        return cell
+
+
+def _text_like(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    views = getattr(pa.types, "is_string_view", lambda _: False)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind) or views(kind)
+
+
+def _as_text(values: Column, numbers: bool) -> pa.LargeStringArray:
     """A column all of whose cells are text (or null, or integers where allowed); anything else raises."""
     if isinstance(values, list):
         try:
@@ -155,13 +179,12 @@ def _as_text(values: Column, integers: bool) -> pa.LargeStringArray:
     else:
         array = values
     kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-    textual = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
-    if not any(fits(kind) for fits in textual) and not (integers and pa.types.is_integer(kind)):
+    if not _text_like(kind) and not (numbers and pa.types.is_integer(kind)):
         raise TypeError(kind)
     return array.cast(TEXT)
 
 
-def _text_or_cause(cell: Any, name: str, integers: bool) -> tuple[str | None, str | None]:
+def _text_or_cause(cell: Any, name: str, numbers: bool) -> tuple[str | None, str | None]:
     if cell is None:
         return None, None
     if isinstance(cell, str):
@@ -170,23 +193,11 @@ def _text_or_cause(cell: Any, name: str, integers: bool) -> tuple[str | None, st
         except UnicodeEncodeError:
             return None, f"{name} is not UTF-8 text"
         return cell, None
-    if integers and isinstance(cell, int) and not isinstance(cell, bool):
-        return str(cell), None
     if isinstance(cell, float) and math.isnan(cell):
         return None, f"{name} is NaN"
-    return None, f"{name} is {_show(cell)}, expected {'text or an integer' if integers else 'text'}"
-
-
-def _ranking_fault(cell: Any, name: str) -> str | None:
-    if not isinstance(cell, list):
-        return f"{name} is {_show(cell)}, expected a list of texts, best first"
-    if not 2 <= len(cell) <= MAX_SLOTS:
-        return f"{name} has {len(cell)} texts, expected 2 to {MAX_SLOTS}"
-    for text in cell:
-        cause = _text_or_cause(text, f"a text of {name}", False)[1]
-        if cause or text is None or not text.strip():
-            return cause or f"a text of {name} is blank or missing"
-    return f"{name} has a text twice" if len(set(cell)) < len(cell) else None
+    if numbers and isinstance(cell, int | float) and not isinstance(cell, bool) and cell == int(cell):
+        return str(int(cell)), None  # 7.0 is what pandas makes of 7 in a column with gaps
+    return None, f"{name} is {_show(cell)}, expected {'text or a whole number' if numbers else 'text'}"
 
 
 def _show(cell: object) -> str:

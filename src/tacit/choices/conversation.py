@@ -20,7 +20,7 @@ from typing import Any
 
 from tacit.errors import ChoiceError
 
-__all__ = ["Conversation", "Message", "Said", "is_conversational", "parse_answer", "prompt_text", "render_conversation"]
+__all__ = ["Conversation", "Message", "Said", "parse_answer", "prompt_said", "prompt_text"]
 
 Said = "str | Sequence[Mapping[str, Any]] | Mapping[str, Any] | Conversation"
 """What a caller may give as a prompt or an answer."""
@@ -68,19 +68,13 @@ class Conversation:
 
     @classmethod
     def from_key(cls, key: str) -> "Conversation":
-        """The conversation whose `key` this is. Never give it a text from outside: that goes through `parse`.
-
-        Raises:
-            ChoiceError: no key of ours.
-        """
+        """The conversation whose `key` this is. Never give it a text from outside: that goes through `parse`."""
         if not key.startswith(_MARK):
             return cls((Message("user", key),))
         try:
             return cls(tuple(Message(role, text) for role, text in json.loads(key[1:])))
-        except (ValueError, TypeError):
-            raise ChoiceError(
-                "a prompt begins with U+001E and is no stored conversation; give it through parse"
-            ) from None
+        except (ValueError, TypeError):  # a text that was never parsed
+            return cls((Message("user", key),))
 
     @property
     def key(self) -> str:
@@ -101,6 +95,11 @@ class Conversation:
     def to_openai(self) -> list[dict[str, str]]:
         """`[{"role": ..., "content": ...}, ...]`, as chat templates and servers take it."""
         return [{"role": message.role, "content": message.text} for message in self.messages]
+
+
+def prompt_said(key: str) -> str | list[dict[str, str]]:
+    """The prompt with this key as people give it: a lone question as its text, else messages."""
+    return key if not key.startswith(_MARK) else Conversation.from_key(key).to_openai()
 
 
 def prompt_text(key: str) -> str:
@@ -153,62 +152,3 @@ def _part(part: Any) -> str:
 def _shown(value: object) -> str:
     text = ascii(value)
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def is_conversational(*cells: object) -> bool:
-    """Whether any cell is a list of messages."""
-    return any(isinstance(cell, list) for cell in cells)
-
-
-def render_conversation(prompt: Any, chosen: Any, rejected: Any) -> tuple[Any, Any, Any]:
-    """(prompt, chosen, rejected) as text; cells that are no lists pass through.
-
-    Messages that chosen and rejected share at their beginning are the prompt (TRL's implicit form); where a prompt is
-    given as well, it must say the same.
-
-    Raises:
-        ValueError: with the cause, in words for the user.
-    """
-    if isinstance(prompt, list):
-        prompt = _render_prompt(_messages(prompt, "prompt"))
-    if not is_conversational(chosen, rejected):
-        return prompt, chosen, rejected
-    if not (isinstance(chosen, list) and isinstance(rejected, list)):
-        raise ValueError("one of chosen and rejected is a list of messages; expected both")  # noqa: TRY004
-    left, right = _messages(chosen, "chosen"), _messages(rejected, "rejected")
-    shared = 0
-    while shared < min(len(left), len(right)) - 1 and left[shared] == right[shared]:
-        shared += 1
-    if shared:
-        implicit = _render_prompt(left[:shared])
-        if prompt is not None and prompt != implicit:
-            raise ValueError("prompt differs from the messages that chosen and rejected begin with")
-        prompt = implicit
-    elif prompt is None:
-        raise ValueError("prompt is missing, and chosen and rejected begin with different messages")
-    return prompt, _render_response(left[shared:], "chosen"), _render_response(right[shared:], "rejected")
-
-
-def _messages(cell: list[Any], name: str) -> list[tuple[str, str]]:
-    if not cell:
-        raise ValueError(f"{name} is an empty list of messages")
-    messages = []
-    for message in cell:
-        role, content = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
-        if not (isinstance(role, str) and role.strip() and isinstance(content, str) and content.strip()):
-            raise ValueError(f"{name} has a message without a text 'role' and a text 'content'")
-        messages.append((role, content))
-    return messages
-
-
-def _render_prompt(messages: list[tuple[str, str]]) -> str:
-    if len(messages) == 1:
-        return messages[0][1]
-    return "\n".join(f"{role}: {content}" for role, content in messages)
-
-
-def _render_response(messages: list[tuple[str, str]], name: str) -> str:
-    if len(messages) > 1 or messages[0][0] != "assistant":
-        roles = ", ".join(role for role, _ in messages[:5])
-        raise ValueError(f"{name} has the messages [{roles}] after the prompt; expected one of role 'assistant'")
-    return messages[0][1]

@@ -1,8 +1,9 @@
 """Rows as they stand in a file or dataset, in chunks, not yet checked.
 
-Every source yields the same thing, `RawRows`; what the cells must hold is decided in `tacit.choices.validation`.
-Only the asked columns are read. A row that cannot be parsed is reported with its number; a source that cannot be
-read at all is a `ChoiceError` without any text of the library that failed.
+Every source yields the same thing, `RawRows`; which log format they are in is decided in `tacit.choices.formats`, and
+what the cells must hold in `tacit.choices.validation`. Only the asked columns are read. A row that cannot be parsed is
+reported with its number; a source that cannot be read at all is a `ChoiceError` without any text of the library that
+failed.
 """
 
 import csv
@@ -13,7 +14,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +32,16 @@ Column = list[Any] | pa.Array
 """The cells of one column: Python values, or an Arrow array where the source is typed."""
 
 Source = Any
-"""A path, an `hf://owner/name[:split]` name, or a `datasets` Dataset or DatasetDict."""
+"""A path, an `hf://owner/name[:split]` name, a `datasets` Dataset or DatasetDict, a pandas or polars frame, an Arrow
+table, or a list of dicts."""
+
+Wanted = Callable[[Sequence[str]], Sequence[str]]
+"""From the column names of a source to those worth reading."""
 
 _CHUNK = 16_384
 _HUB = re.compile(r"hf://([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
-_EXTENSIONS = ".jsonl, .json (one object per line), .csv, each also .gz, or .parquet"
+_EXTENSIONS = ".jsonl, .json, .csv or .tsv, each also .gz, or .parquet"
+_DELIMITERS = ",;\t|"
 _FOREIGN = {
     b"\x1f\x8b": "gzip-compressed; name it .gz",
     b"PAR1": "a Parquet file; name it .parquet",
@@ -53,40 +59,48 @@ class RawRows:
         columns: the asked columns that occur here, `rows` cells each.
         found: all column names seen here, for messages.
         bad: (line, cause) of rows that could not be parsed; they are not in `columns`.
+        idle: (line, cause) of rows that are well formed and say nothing of what a user prefers.
+        spelled: whether cells are texts that spell their values, as in CSV.
     """
 
     line: NDArray[np.int64]
     columns: dict[str, Column]
     found: tuple[str, ...]
     bad: list[tuple[int, str]] = field(default_factory=list)
+    idle: list[tuple[int, str]] = field(default_factory=list)
+    spelled: bool = False
 
 
-def open_source(source: Source, names: Iterable[str]) -> tuple[str, Iterator[RawRows]]:
-    """The name of a source for messages, and its rows with the columns of `names`.
+def open_source(source: Source, wanted: Wanted) -> tuple[str, Iterator[RawRows]]:
+    """The name of a source for messages, and its rows with the columns that `wanted` picks.
 
     Raises:
         ChoiceError: here or while iterating: missing, of unknown extension, damaged, empty, or unreachable.
     """
-    names = tuple(names)
     if isinstance(source, str) and source.startswith("hf://"):
-        return source, _dataset_rows(source, _load_from_hub(source), names)
+        return source, _dataset_rows(source, _load_from_hub(source), wanted)
     if isinstance(source, str | os.PathLike):
-        return str(source), _file_rows(Path(source), names)
+        return str(source), _file_rows(Path(source), wanted)
     datasets = sys.modules.get("datasets")
     if datasets is not None and isinstance(source, datasets.Dataset | datasets.DatasetDict):
-        return "dataset", _dataset_rows("dataset", source, names)
+        return "dataset", _dataset_rows("dataset", source, wanted)
+    if hasattr(source, "__arrow_c_stream__") or type(source).__module__.startswith("pandas"):
+        return "table", _frame_rows(source, wanted)
+    if isinstance(source, Iterable) and not isinstance(source, bytes | dict):
+        return "rows", _object_rows(enumerate(source, start=1), wanted)
     raise ChoiceError(
         f"cannot read choices from a {type(source).__name__}; expected a path ({_EXTENSIONS}), "
-        "hf://owner/name[:split], or a datasets Dataset or DatasetDict"
+        "hf://owner/name[:split], a datasets Dataset, a pandas or polars frame, an Arrow table, or a list of dicts"
     )
 
 
-def _file_rows(path: Path, names: tuple[str, ...]) -> Iterator[RawRows]:
+def _file_rows(path: Path, wanted: Wanted) -> Iterator[RawRows]:
     suffix = path.name.lower().removesuffix(".gz")
-    readers: dict[str, Callable[[str, IO[str], tuple[str, ...]], Iterator[RawRows]]] = {
+    readers: dict[str, Callable[[str, IO[str], Wanted], Iterator[RawRows]]] = {
         ".jsonl": _json_rows,
         ".json": _json_rows,
         ".csv": _csv_rows,
+        ".tsv": _csv_rows,
     }
     read = readers.get(Path(suffix).suffix)
     parquet = path.name.lower().endswith(".parquet")
@@ -100,10 +114,10 @@ def _file_rows(path: Path, names: tuple[str, ...]) -> Iterator[RawRows]:
         if not path.stat().st_size:
             raise ChoiceError(f"{path} is empty; expected one row per choice")
         if read is None:
-            yield from _parquet_rows(path, names)
+            yield from _parquet_rows(path, wanted)
             return
         with _open_text(path) as file:
-            yield from read(str(path), file, names)
+            yield from read(str(path), file, wanted)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise ChoiceError(f"{path} is a damaged or truncated gzip file; write it again") from None
     except OSError as error:
@@ -122,51 +136,76 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
             yield text
 
 
-def _json_rows(name: str, file: IO[str], names: tuple[str, ...]) -> Iterator[RawRows]:
+def _json_rows(name: str, file: IO[str], wanted: Wanted) -> Iterator[RawRows]:
+    """JSON Lines, numbered by line, or one JSON array, numbered by element."""
+    first = next((line for line in file if line.strip()), "")
+    file.seek(0)
+    if not first.lstrip().startswith("["):
+        yield from _object_rows(((n, text) for n, text in enumerate(file, start=1) if text.strip()), wanted, lines=True)
+        return
+    try:
+        rows = json.load(file)
+    except (ValueError, RecursionError) as error:
+        where = f": {error.msg} at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise ChoiceError(f"{name} is not valid JSON{where}; correct it, or write one object per line") from None
+    yield from _object_rows(enumerate(rows, start=1), wanted)
+
+
+def _object_rows(numbered: Iterable[tuple[int, Any]], wanted: Wanted, *, lines: bool = False) -> Iterator[RawRows]:
+    """Chunks of (number, object), or of (number, JSON text) where they are `lines`."""
     line: list[int] = []
     rows: list[dict[str, Any]] = []
     bad: list[tuple[int, str]] = []
-    for number, text in enumerate(file, start=1):
-        if not text.strip():
-            continue
-        if number == 1 and text.lstrip().startswith("["):
-            raise ChoiceError(
-                f"{name} begins with a JSON array; expected JSON Lines: one object per line, no brackets around"
-            )
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            bad.append((number, f"not JSON ({error.msg} at column {error.colno})"))
-            continue
-        except (ValueError, RecursionError):
-            bad.append((number, "not JSON (a number or a nesting beyond all bounds)"))
+    for number, row in numbered:
+        row = _parse_json(row) if lines else row
+        if isinstance(row, _NotJson):
+            bad.append((number, row.cause))
             continue
         if not isinstance(row, dict):
-            bad.append((number, f"a JSON {type(row).__name__}, expected an object"))
+            bad.append((number, f"a {_JSON.get(type(row), type(row).__name__)}, expected an object"))
             continue
         line.append(number)
         rows.append(row)
         if len(rows) == _CHUNK:
-            yield _from_objects(line, rows, bad, names)
+            yield _from_objects(line, rows, bad, wanted)
             line, rows, bad = [], [], []
-    yield _from_objects(line, rows, bad, names)
+    yield _from_objects(line, rows, bad, wanted)
 
 
-def _from_objects(
-    line: list[int], rows: list[dict[str, Any]], bad: list[tuple[int, str]], names: tuple[str, ...]
-) -> RawRows:
+_JSON = {list: "JSON list", str: "JSON text", int: "JSON number", float: "JSON number", type(None): "JSON null"}
+
+
+@dataclass(frozen=True)
+class _NotJson:
+    cause: str
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        return _NotJson(f"not JSON ({error.msg} at column {error.colno})")
+    except (ValueError, RecursionError):
+        return _NotJson("not JSON (a number or a nesting beyond all bounds)")
+
+
+def _from_objects(line: list[int], rows: list[dict[str, Any]], bad: list[tuple[int, str]], wanted: Wanted) -> RawRows:
     found: dict[str, None] = {}
     for row in rows:
-        found.update(dict.fromkeys(row))
-    columns: dict[str, Column] = {name: [row.get(name) for row in rows] for name in names if name in found}
+        found.update(dict.fromkeys(map(str, row)))
+    columns: dict[str, Column] = {name: [row.get(name) for row in rows] for name in wanted(tuple(found))}
     return RawRows(np.array(line, np.int64), columns, tuple(found), bad)
 
 
-def _csv_rows(name: str, file: IO[str], names: tuple[str, ...]) -> Iterator[RawRows]:
-    reader = csv.reader(file, strict=True)
+def _csv_rows(name: str, file: IO[str], wanted: Wanted) -> Iterator[RawRows]:
+    """The delimiter is the one that divides the first line most."""
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default of 131 072 characters is less than a long answer
+    first = file.readline()
+    file.seek(0)
+    reader = csv.reader(file, strict=True, delimiter=max(_DELIMITERS, key=first.count))
     number, line, rows, bad = 1, [], [], []
     try:
-        header = next(reader)
+        header = [field.strip() for field in next(reader)]
     except (StopIteration, csv.Error):
         raise ChoiceError(f"{name} has no header row; expected the column names in its first row") from None
     _check_distinct(name, header)
@@ -187,78 +226,65 @@ def _csv_rows(name: str, file: IO[str], names: tuple[str, ...]) -> Iterator[RawR
         line.append(number)
         rows.append(row)
         if len(rows) == _CHUNK:
-            yield _from_fields(header, line, rows, bad, names)
+            yield _from_fields(header, line, rows, bad, wanted)
             line, rows, bad = [], [], []
-    yield _from_fields(header, line, rows, bad, names)
+    yield _from_fields(header, line, rows, bad, wanted)
 
 
 def _from_fields(
-    header: list[str], line: list[int], rows: list[list[str]], bad: list[tuple[int, str]], names: tuple[str, ...]
+    header: list[str], line: list[int], rows: list[list[str]], bad: list[tuple[int, str]], wanted: Wanted
 ) -> RawRows:
-    columns: dict[str, Column] = {}
-    for at, name in enumerate(header):
-        if name in names:
-            parse = _CELLS.get(name, str)
-            columns[name] = [_parse(parse, row[at]) for row in rows]
-    return RawRows(np.array(line, np.int64), columns, tuple(header), bad)
+    """CSV fields as texts, None where empty; `cells` reads what a column's texts spell."""
+    place = {name: at for at, name in enumerate(header)}
+    columns: dict[str, Column] = {name: [row[place[name]] or None for row in rows] for name in wanted(tuple(header))}
+    return RawRows(np.array(line, np.int64), columns, tuple(header), bad, spelled=True)
 
 
-def _parse(parse: Callable[[str], Any], cell: str) -> Any:
-    """A CSV field as the value it spells; what spells none stays text, for the checks to refuse."""
-    if not cell:
-        return None
-    try:
-        return parse(cell)
-    except (ValueError, KeyError, RecursionError):
-        return cell
-
-
-def _parse_boolean(cell: str) -> bool:
-    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[cell.strip().lower()]
-
-
-_CELLS: dict[str, Callable[[str], Any]] = {
-    "tie": _parse_boolean,
-    "weight": float,
-    "timestamp": float,
-    "ranking": json.loads,
-    "chosen_vector": json.loads,
-    "rejected_vector": json.loads,
-}
-"""What CSV fields spell, by column; all other columns are text."""
-
-
-def _parquet_rows(path: Path, names: tuple[str, ...]) -> Iterator[RawRows]:
+def _parquet_rows(path: Path, wanted: Wanted) -> Iterator[RawRows]:
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             found = tuple(file.schema_arrow.names)
             _check_distinct(str(path), found)
-            wanted = [name for name in found if name in names]
-            yield from _batches(found, file.iter_batches(_CHUNK, columns=wanted), wanted)
+            columns = list(wanted(found))
+            yield from _batches(found, file.iter_batches(_CHUNK, columns=columns), columns)
     except ChoiceError:
         raise
     except (pa.ArrowException, OSError, ValueError):
         raise ChoiceError(f"{path} is no readable Parquet file (damaged, truncated or of another format)") from None
 
 
-def _dataset_rows(name: str, data: Any, names: tuple[str, ...]) -> Iterator[RawRows]:
+def _dataset_rows(name: str, data: Any, wanted: Wanted) -> Iterator[RawRows]:
     """Rows of a `datasets` Dataset, or of all splits of a DatasetDict with the split's name as `split`."""
     parts = data if isinstance(data, dict) else {None: data}
     start = 0
     for split, part in parts.items():
         found = tuple(part.column_names)
-        wanted = [column for column in found if column in names]
-        if wanted:
-            batches = part.select_columns(wanted).with_format("arrow").iter(_CHUNK)
+        columns = list(wanted(found))
+        if columns:
+            batches = part.select_columns(columns).with_format("arrow").iter(_CHUNK)
         else:  # nothing to read, but the column names are wanted for the message
             batches = [pa.table({"": pa.nulls(len(part))})]
-        for rows in _batches(found, batches, wanted, start):
-            if split is not None and "split" in names and "split" not in rows.columns:
+        for rows in _batches(found, batches, columns, start):
+            if split is not None and "split" not in rows.columns:
                 rows.columns["split"] = [split] * len(rows.line)
             start += len(rows.line)
             yield rows
+
+
+def _frame_rows(frame: Any, wanted: Wanted) -> Iterator[RawRows]:
+    """Rows of an Arrow table, or of a frame that Arrow can read; else of its records, as Python values."""
+    try:
+        table = pa.table(frame) if hasattr(frame, "__arrow_c_stream__") else pa.Table.from_pandas(frame)
+    except (pa.ArrowException, TypeError, ValueError):  # a column that mixes types, such as texts with messages
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        yield from _object_rows(enumerate(records, start=1), wanted)
+        return
+    found = tuple(table.column_names)
+    _check_distinct("table", found)
+    columns = list(wanted(found))
+    yield from _batches(found, table.to_batches(_CHUNK), columns)
 
 
 def _batches(

@@ -3,20 +3,26 @@
 Two million pairs over 200 000 items and 50 000 users take some 70 MB beside their texts.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import islice, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from tacit.choices.builder import MAX_SLOTS, CleanRows, TableBuilder
 from tacit.choices.choice import Choice
-from tacit.choices.index import ChoiceIndex
+from tacit.choices.dropping import stop_or_skip
 from tacit.errors import ChoiceError
+
+if TYPE_CHECKING:
+    import torch
+
+    from tacit.choices.index import ChoiceIndex
 
 __all__ = ["ChoiceTable"]
 
@@ -43,7 +49,8 @@ class ChoiceTable:
         split: Int32[choices] into `split_names`, -1 = in none; None where the source has no `split` column.
         item_vectors: Float32[items dim] where the source carries vectors, else None.
         source: where the choices came from, for messages.
-        skipped: (line, cause) of each bad row that `skip_bad_rows` dropped.
+        skipped: (line, cause) of each row that was dropped: bad rows, where asked to, and rows that compare nothing.
+        format: the log format it was read in.
     """
 
     users: pa.LargeStringArray
@@ -61,6 +68,7 @@ class ChoiceTable:
     item_vectors: NDArray[np.float32] | None = None
     source: str = "choices"
     skipped: tuple[tuple[int, str], ...] = field(default=(), repr=False)
+    format: str = "tacit"
 
     @classmethod
     def from_choices(cls, choices: Iterable[Choice], *, source: str = "choices") -> "ChoiceTable":
@@ -82,10 +90,15 @@ class ChoiceTable:
 
     @classmethod
     def from_builder(
-        cls, builder: TableBuilder, *, source: str, skipped: tuple[tuple[int, str], ...] = ()
+        cls,
+        builder: TableBuilder,
+        *,
+        source: str,
+        skipped: tuple[tuple[int, str], ...] = (),
+        format: str = "tacit",  # noqa: A002
     ) -> "ChoiceTable":
         """The table of everything a builder took."""
-        return cls(**vars(builder.finish()), source=source, skipped=skipped)
+        return cls(**vars(builder.finish()), source=source, skipped=skipped, format=format)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -137,12 +150,16 @@ class ChoiceTable:
         """Int32[choices]: the prompt of each choice."""
         return self.item_prompt[self.items[:, 0]]
 
-    def index(self) -> ChoiceIndex:
+    def index(self) -> "ChoiceIndex":
         """The integer columns as tensors, sorted by user.
 
         The group of a choice is its prompt's number; for a user all of whose choices share one prompt it is
         `n_prompts + item`, slot by slot.
         """
+        import torch
+
+        from tacit.choices.index import ChoiceIndex
+
         prompt = self.prompt
         some_prompt = np.zeros(self.n_users, np.int32)
         some_prompt[self.user] = prompt  # whichever is written last: users with one prompt have no other
@@ -171,7 +188,7 @@ class ChoiceTable:
             raise ChoiceError(f"expected a mask Bool[{len(self)}]; found {mask.dtype}{list(mask.shape)}")
         return self._rows(np.flatnonzero(mask))
 
-    def of_users(self, users: Sequence[int] | NDArray[np.integer] | torch.Tensor) -> "ChoiceTable":
+    def of_users(self, users: "Sequence[int] | NDArray[np.integer] | torch.Tensor") -> "ChoiceTable":
         """The choices of `users` (Int[chosen], distinct), in file order, with users renumbered 0 .. in the given order.
 
         Raises:
@@ -204,6 +221,40 @@ class ChoiceTable:
         kept = self.select(self.split == self.split_names.index(name))
         return kept.of_users(np.unique(kept.user))
 
+    @property
+    def rows_read(self) -> int:
+        """Rows of the source that were read, whether kept or dropped; a gathered ranking counts once."""
+        return len(self) + len(self.skipped)
+
+    def repeated(self) -> int:
+        """Choices that say again what an earlier one of the same user said, at the same time."""
+        columns = (self.user[:, None], self.items, self.rank, np.nan_to_num(self.timestamp, nan=-1.0)[:, None])
+        return len(self) - len(np.unique(np.concatenate(columns, axis=1), axis=0))
+
+    def first_time(self) -> str | None:
+        """The earliest time as ISO 8601 text, None where no choice has one."""
+        return _iso(np.fmin.reduce(self.timestamp)) if len(self) else None
+
+    def last_time(self) -> str | None:
+        """The latest."""
+        return _iso(np.fmax.reduce(self.timestamp)) if len(self) else None
+
+    def drop(self, causes: Mapping[int, str], *, skip_bad_rows: bool) -> "ChoiceTable":
+        """Without some choices that a later step cannot use, noted in `skipped`.
+
+        Args:
+            causes: why, by choice number.
+            skip_bad_rows: leave them out instead of stopping.
+
+        Raises:
+            ChoiceError: some are not to be skipped, or none is left.
+        """
+        bad = [(int(self.line[choice]), cause) for choice, cause in causes.items()]
+        stop_or_skip(self.source, bad, len(self), skip_bad_rows=skip_bad_rows)
+        kept = np.ones(len(self), dtype=bool)
+        kept[list(causes)] = False
+        return replace(self.select(kept), skipped=(*self.skipped, *sorted(bad))) if bad else self
+
     def _rows(self, rows: NDArray[np.intp]) -> "ChoiceTable":
         columns: dict[str, Any] = {
             name: getattr(self, name)[rows] for name in ("user", "items", "rank", "weight", "timestamp", "line")
@@ -231,7 +282,17 @@ class ChoiceTable:
             summary["splits"] = {name: int((self.split == i).sum()) for i, name in enumerate(self.split_names)}
         if self.skipped:
             summary["skipped"] = len(self.skipped)
+            summary["skipped_by_cause"] = dict(Counter(cause for _, cause in self.skipped).most_common())
         return summary
+
+
+def _iso(seconds: float) -> str | None:
+    if np.isnan(seconds):
+        return None
+    try:
+        return datetime.fromtimestamp(float(seconds), UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:g} seconds since 1970"
 
 
 def _fault(choice: Choice) -> str | None:

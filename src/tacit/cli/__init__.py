@@ -20,6 +20,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "demo": "The whole story on a simulated world: minutes, CPU, no data needed.",
     "synthetic": "The paper's one-dimensional experiment against the Bayes-optimal line.",
+    "import": "Any log of preferences as choices of our own form, with a report.",
     "embed": "Embed every item of a preference file once, into a store.",
     "train-reward": "Train a reward model that adapts to a user from a few choices.",
     "evaluate": "Accuracy and calibration by number of choices, with controls.",

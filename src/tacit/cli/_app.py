@@ -1,6 +1,7 @@
 """From arguments to an exit code: build the typer app, import the asked verb only, render errors as one line."""
 
 import inspect
+import keyword
 import os
 import sys
 import traceback
@@ -84,7 +85,7 @@ def build_app(asked: str | None) -> typer.Typer:
 
     for name, summary in VERBS.items():
         if name == asked:
-            stem = name.replace("-", "_")
+            stem = name.replace("-", "_") + "_" * keyword.iskeyword(name)
             module = import_module(f"tacit.cli.{stem}")
             # Escaped, because typer reads square brackets in help as markup.
             example = module.EXAMPLE.replace("[", r"\[")
@@ -117,12 +118,12 @@ def _command(function: Callable[..., Result]) -> Callable[..., None]:
             else:
                 function(**arguments).show()
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
+    only = inspect.Parameter.KEYWORD_ONLY
     signature = inspect.signature(function, eval_str=True)
     parameters = [
         *signature.parameters.values(),
-        inspect.Parameter("as_json", keyword, default=False, annotation=AsJson),
-        inspect.Parameter("verbose", keyword, default=0, annotation=Verbose),
+        inspect.Parameter("as_json", only, default=False, annotation=AsJson),
+        inspect.Parameter("verbose", only, default=0, annotation=Verbose),
     ]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

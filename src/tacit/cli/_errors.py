@@ -1,6 +1,7 @@
 """Any exception as one line for people and an exit code: 2 for bad input, 1 for a fault of ours."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,21 @@ def describe(error: Exception, *, command: str) -> tuple[str, int]:
         text = str(error)
         line = f"unexpected {type(error).__name__}{': ' if text else ''}{text} (TACIT_DEBUG=1 shows where)"
         code = 1
-    return " ".join(line.split()), code
+    return " ".join(_in_flags(line).split()), code
+
+
+# The library's errors name its own arguments; whoever typed a command is told the option in their place.
+_FLAGS = (
+    (re.compile(r"\b(skip_bad_rows|overwrite)=True\b"), lambda m: f"--{m[1].replace('_', '-')}"),
+    (re.compile(r"\bcolumns=\{'(\w+)': ('[^']*'|\"[^\"]*\")\}"), lambda m: f"--map {m[1]}={m[2]}"),
+    (re.compile(r"\b(user|format|base)=('[^']*'|\w+)"), lambda m: f"--{m[1]} {m[2]}"),
+)
+
+
+def _in_flags(line: str) -> str:
+    for pattern, option in _FLAGS:
+        line = pattern.sub(option, line)
+    return line
 
 
 def _line(error: Exception, command: str) -> str | None:

@@ -64,12 +64,12 @@ def prepare_out(path: Path, *, own: str, overwrite: bool, whole: bool = False, e
     return path
 
 
-def prepare_file(path: Path, *, own: str, overwrite: bool) -> Path:
+def prepare_file(path: Path, *, own: str | None, overwrite: bool) -> Path:
     """Keep file `path` for this verb, and return it; nothing is created.
 
     Args:
         path: absent, or with `overwrite` one of the verb's own files.
-        own: a key by which the verb knows its own JSON files, such as `encoder`.
+        own: a key by which the verb knows its own JSON files, such as `encoder`; None where they are not JSON.
         overwrite: whether such a file may be replaced.
 
     Raises:
@@ -85,7 +85,7 @@ def prepare_file(path: Path, *, own: str, overwrite: bool) -> Path:
             found = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError):
             found = None
-        if not isinstance(found, dict) or own not in found:
+        if own is not None and (not isinstance(found, dict) or own not in found):
             raise ConfigError(f"--out {path} exists and was not written by this command; name another file")
         if not overwrite:
             raise OutputError(f"--out {path} exists; give --overwrite to replace it, or name another file")

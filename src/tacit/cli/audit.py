@@ -8,15 +8,15 @@ import typer
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from tacit.choices import read_choices
 from tacit.cli._config import ConfigFile, Settings, read_config
 from tacit.cli._options import Out, Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
+from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.evaluation.audit import Audit, check_settings, plan_audit, write_audit
 from tacit.evaluation.audit import audit as run_audit
-from tacit.evaluation.audit.measure import AuditTraining
+from tacit.evaluation.audit.measuring import AuditTraining
 from tacit.evaluation.audit.story import gain_table, sentence, settle, warning
 from tacit.rewards import RewardConfig
 from tacit.workflows import item_vectors, table_embedder
@@ -53,9 +53,9 @@ def audit(
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Drop bad rows, counted and listed, instead of stopping.")
-    ] = False,
+    columns: Map = None,
+    format: Format = None,  # noqa: A002
+    skip_bad_rows: SkipBadRows = False,
     overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
@@ -67,7 +67,7 @@ def audit(
     configured = read_config(AuditConfig, config, settings)
     out = prepare_out(out, own="audit.json", overwrite=overwrite)
     started = time.perf_counter()
-    table = read_choices(data, skip_bad_rows=skip_bad_rows)
+    table = read_rows(data, skip_bad_rows, columns, format)
     plan_audit(table, repeats=repeats, seed=seed)  # to fail before hours of embedding
     chosen = table_embedder(table, embedder)
     with progress("embedding") as report:

@@ -11,9 +11,10 @@ from tacit.cli._options import Out, Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
+from tacit.cli._rows import Format, Map, SkipBadRows, columns_of
 from tacit.errors import ConfigError
 from tacit.evaluation.benchmark import METHODS, Benchmark, read_tuned, run_benchmark, tune
-from tacit.evaluation.benchmark.datasets import DATASETS, Sources, expand, find_dataset
+from tacit.evaluation.benchmark.datasets import DATASETS, Rows, Sources, expand, find_dataset
 
 __all__ = ["EXAMPLE", "benchmark"]
 
@@ -40,6 +41,9 @@ def benchmark(
     cache: Annotated[
         Path | None, typer.Option("--cache", metavar="DIR", help="Where finished cells stay; default: OUT/cache.")
     ] = None,
+    columns: Map = None,
+    format: Format = None,  # noqa: A002
+    skip_bad_rows: SkipBadRows = False,
     overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
@@ -54,7 +58,8 @@ def benchmark(
     # Finished cells and tuned settings are there to be used again; only a finished table is not replaced unasked.
     out = prepare_out(out, own="benchmark.json", overwrite=overwrite or tuning, extends=("cache", "tuned.json"))
     folder = os.environ.get("TACIT_DATA")
-    sources = Sources(Path(folder) if folder else None, cache or out / "cache")
+    rows = Rows(skip_bad_rows, format, tuple(sorted((columns_of(columns) or {}).items())))
+    sources = Sources(Path(folder) if folder else None, cache or out / "cache", rows)
     datasets = expand(data or list(FAST[0])) if data or fast else _present(sources)
     methods = method or list(FAST[1] if fast else METHODS)
     for name in methods:

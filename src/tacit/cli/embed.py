@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from tacit.choices import read_choices
 from tacit.cli._options import Seed
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
+from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.workflows.embed import embed_items
 from tacit.workflows.items import table_embedder
 
@@ -27,13 +27,16 @@ def embed(
         str | None,
         typer.Option("--embedder", metavar="NAME", help="minilm, hash, vectors, a path or a hub name."),
     ] = None,
+    columns: Map = None,
+    format: Format = None,  # noqa: A002
+    skip_bad_rows: SkipBadRows = False,
     seed: Seed = 0,
 ) -> Result:
     """Embed every distinct (prompt, response) of DATA once; interrupted, it goes on where it stood.
 
     Nothing here is random; --seed is taken because every verb takes it.
     """
-    table = read_choices(data)
+    table = read_rows(data, skip_bad_rows, columns, format)
     chosen = table_embedder(table, embedder)
     with progress("embedding") as report:
         done = embed_items(table, chosen, store, progress=report)

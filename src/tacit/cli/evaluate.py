@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tacit.choices import read_choices
 from tacit.cli._options import Out, Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
+from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.errors import ConfigError
 from tacit.evaluation import Report
-from tacit.workflows.assess import KS, assess, load_with_control
+from tacit.workflows.assessment import KS, assess, load_with_control
 
 __all__ = ["EXAMPLE", "evaluate"]
 
@@ -28,6 +28,9 @@ def evaluate(
     k: Annotated[
         str, typer.Option("--k", metavar="K,K,...", help="Numbers of choices to infer each user from.")
     ] = ",".join(map(str, KS)),
+    columns: Map = None,
+    format: Format = None,  # noqa: A002
+    skip_bad_rows: SkipBadRows = False,
     overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
@@ -36,7 +39,9 @@ def evaluate(
     out = prepare_out(out, own="results.json", overwrite=overwrite)
     reward, pooled = load_with_control(model)
     with progress("embedding") as report:
-        assessment = assess(reward, read_choices(data), pooled=pooled, ks=ks, seed=seed, progress=report)
+        assessment = assess(
+            reward, read_rows(data, skip_bad_rows, columns, format), pooled=pooled, ks=ks, seed=seed, progress=report
+        )
     written = [str(path) for path in assessment.write(out)]
     met = ", ".join(f"{n['seen']} seen and {n['unseen']} unseen {what}" for what, n in assessment.met.items())
     view = [_by_method(assessment.report), _by_part(assessment.report), met, f"written: {', '.join(written)}"]

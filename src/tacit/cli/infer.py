@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tacit.choices import read_choices
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._result import Result, shorten
+from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.rewards import RewardModel
 from tacit.workflows.users import InferredUser, infer_user
 
@@ -29,6 +29,9 @@ def infer(
     user: Annotated[
         str | None, typer.Option("--user", metavar="ID", help="Whose choices, if there are several.")
     ] = None,
+    columns: Map = None,
+    format: Format = None,  # noqa: A002
+    skip_bad_rows: SkipBadRows = False,
     overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
@@ -38,7 +41,7 @@ def infer(
     """
     out = prepare_file(out, own="encoder", overwrite=overwrite)
     reward = RewardModel.load(model)
-    inferred = infer_user(reward, read_choices(choices, user=user), user)
+    inferred = infer_user(reward, read_rows(choices, skip_bad_rows, columns, format, user=user), user)
     inferred.save(out)
     view = [_summary(inferred), _moved(inferred), f"written: {out}"]
     return Result(inferred.to_json() | {"out": str(out)}, view)

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tacit.choices import read_items
+from tacit.choices.conversation import prompt_said, prompt_text
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._result import Result, shorten
+from tacit.cli._rows import Map, SkipBadRows, read_items
 from tacit.files import write_json
 from tacit.rewards import RewardModel
 from tacit.workflows.users import ScoredItem, load_profile, score_items
@@ -27,6 +28,8 @@ def score(
     items: Annotated[str, typer.Argument(metavar="ITEMS", help="Answers: columns prompt and response.")],
     profile: Annotated[Path, typer.Option("--profile", metavar="PROFILE.json", help="From `tacit infer`.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="JSON file for the ranking.")] = None,
+    columns: Map = None,
+    skip_bad_rows: SkipBadRows = False,
     overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
@@ -37,8 +40,8 @@ def score(
     if out is not None:
         prepare_file(out, own="ranking", overwrite=overwrite)
     reward, state = RewardModel.load(model), load_profile(profile)
-    ranked = score_items(reward, state, read_items(items))
-    data = {"ranking": [asdict(item) for item in ranked]}
+    ranked = score_items(reward, state, read_items(items, skip_bad_rows, columns))
+    data = {"ranking": [asdict(item) | {"prompt": prompt_said(item.prompt)} for item in ranked]}
     if out is not None:
         write_json(out, data)
     return Result(data, [*_tables(ranked), *([] if out is None else [f"written: {out}"])])
@@ -53,7 +56,7 @@ def _tables(ranked: list[ScoredItem]) -> list[Table | str]:
         "in brackets: the population; scores are in nats and mean something under one prompt only"
     ]
     for prompt, items in list(prompts.items())[:_SHOWN]:
-        table = Table(title=shorten(prompt), title_justify="left")
+        table = Table(title=shorten(prompt_text(prompt)), title_justify="left")
         table.add_column("rank", justify="right", no_wrap=True)
         table.add_column("score", justify="right", no_wrap=True)
         table.add_column("response")

@@ -8,12 +8,12 @@ import typer
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from tacit.choices import read_choices
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
 from tacit.cli._options import SeedOverride
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
+from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.errors import ConfigError
 from tacit.policies import PolicyConfig, PolicyTrainingConfig
 from tacit.rewards import RewardModel
@@ -50,9 +50,9 @@ def train_policy(
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="Precision of the base: float32, bfloat16, float16.")
     ] = None,
-    skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Drop bad rows, counted and listed, instead of stopping.")
-    ] = False,
+    columns: Map = None,
+    format: Format = None,  # noqa: A002
+    skip_bad_rows: SkipBadRows = False,
     print_config: PrintConfig = False,
     overwrite: Overwrite = False,
     seed: SeedOverride = None,
@@ -69,7 +69,7 @@ def train_policy(
         raise ConfigError("expected DATA, --base MODEL, --reward DIR and --out DIR; see `tacit train-policy --help`")
     out = prepare_out(out, own="reward/config.json", overwrite=overwrite, whole=True)
     started = time.perf_counter()
-    model, table = RewardModel.load(reward), read_choices(data, skip_bad_rows=skip_bad_rows)
+    model, table = RewardModel.load(reward), read_rows(data, skip_bad_rows, columns, format)
     with progress("training") as report:
         policy = train(
             table, model, base, out, config=configured.policy, training=configured.training, device=device,

@@ -8,12 +8,12 @@ import typer
 from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 
-from tacit.choices import read_choices
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
 from tacit.cli._options import SeedOverride
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
+from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.errors import ConfigError
 from tacit.rewards import RewardConfig
 from tacit.training import TrainingConfig
@@ -53,9 +53,9 @@ def train_reward(
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    skip_bad_rows: Annotated[
-        bool, typer.Option("--skip-bad-rows", help="Drop bad rows, counted and listed, instead of stopping.")
-    ] = False,
+    columns: Map = None,
+    format: Format = None,  # noqa: A002
+    skip_bad_rows: SkipBadRows = False,
     print_config: PrintConfig = False,
     overwrite: Overwrite = False,
     seed: SeedOverride = None,
@@ -72,7 +72,7 @@ def train_reward(
         raise ConfigError("expected DATA and --out DIR; see `tacit train-reward --help`")
     out = prepare_out(out, own="pooled/config.json", overwrite=overwrite, whole=True)
     started = time.perf_counter()
-    table = read_choices(data, skip_bad_rows=skip_bad_rows)
+    table = read_rows(data, skip_bad_rows, columns, format)
     plan_training(table, configured.reward, configured.training)  # to fail before hours of embedding
     chosen_embedder = table_embedder(table, embedder)
     verdicts: list[str] = []

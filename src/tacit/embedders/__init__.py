@@ -1,12 +1,17 @@
 """Embedders turn items into vectors; the ItemStore keeps every unique item's vector once."""
 
-from tacit.embedders.collisions import MAX_COLLIDING_SHARE, CollisionCheck
-from tacit.embedders.embedder import Embedder, Item, SuppliedVectors
-from tacit.embedders.hashing import HashEmbedder
-from tacit.embedders.pooling import Pooling
-from tacit.embedders.registry import DEFAULT_EMBEDDER, resolve_embedder
-from tacit.embedders.store import ItemStore, Progress
-from tacit.embedders.table import embed_table
+from typing import TYPE_CHECKING
+
+from tacit.lazy import lazy
+
+if TYPE_CHECKING:
+    from tacit.embedders.collisions import MAX_COLLIDING_SHARE, CollisionCheck
+    from tacit.embedders.embedder import Embedder, Item, SuppliedVectors
+    from tacit.embedders.hashing import HashEmbedder
+    from tacit.embedders.pooling import Pooling
+    from tacit.embedders.registry import DEFAULT_EMBEDDER, resolve_embedder
+    from tacit.embedders.store import ItemStore, Progress
+    from tacit.embedders.table import embed_table
 
 __all__ = [
     "DEFAULT_EMBEDDER",
@@ -22,3 +27,4 @@ __all__ = [
     "embed_table",
     "resolve_embedder",
 ]
+__getattr__, __dir__ = lazy(__name__, __file__)

@@ -14,7 +14,7 @@ from tacit.errors import EmbeddingError
 __all__ = ["Embedder", "Item", "SuppliedVectors"]
 
 Item = tuple[str, str]
-"""(prompt, response)."""
+"""(prompt key, response): `tacit.choices.conversation` says what a key is; a lone question is its own key."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tacit.choices.conversation import prompt_text
 from tacit.embedders.embedder import Item
 from tacit.errors import EmbeddingError
 
@@ -40,7 +41,9 @@ class HashEmbedder:
     def embed(self, items: Sequence[Item]) -> np.ndarray:
         """Float32[items dim]: the response's buckets, of unit length, plus 0.3 of the prompt's; then its surface."""
         width = self.dim - _SURFACE
-        prompts = {prompt: _buckets(prompt, width, _PROMPT_SALT) for prompt in {prompt for prompt, _ in items}}
+        prompts = {
+            prompt: _buckets(prompt_text(prompt), width, _PROMPT_SALT) for prompt in {prompt for prompt, _ in items}
+        }
         vectors = np.empty((len(items), self.dim), dtype=np.float32)
         for row, (prompt, response) in zip(vectors, items, strict=True):
             row[:width] = _buckets(response, width) + _PROMPT_WEIGHT * prompts[prompt]

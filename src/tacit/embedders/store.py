@@ -3,6 +3,7 @@
 Ids are row numbers in order of arrival and never change. Rows are float16 on disk and float32 in use.
 """
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,12 +14,14 @@ import torch
 from torch import Tensor
 
 from tacit.choices.choice import item_key
-from tacit.embedders.collisions import CollisionCheck
+from tacit.embedders.collisions import CollisionCheck, difference
 from tacit.embedders.embedder import Embedder, Item, SuppliedVectors
 from tacit.embedders.rows import KEY_BYTES, DiskRows, Header, MemoryRows, Rows
 from tacit.errors import EmbeddingError
 
 __all__ = ["ItemStore", "Progress"]
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with (items done, items to do) after each committed chunk."""
@@ -153,6 +156,11 @@ class ItemStore:
                 self._append(chunk, rows)
                 if progress is not None:
                     progress(start + len(chunk), len(missing))
+        if check.spaced:
+            logger.warning(
+                "%d responses differ from another in white space only, which %s does not see (such as %s)",
+                len(check.spaced), embedder.name, difference(*check.spaced[0]),
+            )  # fmt: skip
         return self.ids(items)
 
     def add_vectors(self, items: Sequence[Item] | Sequence[bytes], vectors: np.ndarray | Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What every transformer embedder does around its model: tokens, windows, length-bucketed batches.
 
-An item is read as `prompt + "\\n" + response` (the response alone if the prompt is empty), without a chat template.
+An item is read as `prompt_text(prompt) + "\\n" + response` (the response alone if the prompt is empty), without a chat
+template: the one rendering of conversations (`tacit.choices.conversation`).
 Prompt and response are tokenised apart, so that cutting by the rule of `windows` is exact, and framed by the
 tokenizer's own special tokens. Batches are padded on the right and masked.
 """
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tacit.choices.conversation import prompt_text
 from tacit.embedders.embedder import Item
 from tacit.embedders.source import content_fingerprint
 from tacit.embedders.windows import combine_windows, cut_windows, token_budget_batches
@@ -108,7 +110,11 @@ class TransformerEmbedder:
     def windows(self, items: Sequence[Item]) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
         """Token ids of every window, the item each belongs to (Int64[windows]) and its weight (Float32[windows])."""
         prompts = list(dict.fromkeys(prompt for prompt, _ in items))
-        heads = dict(zip(prompts, self._tokens([f"{prompt}\n" if prompt else "" for prompt in prompts]), strict=True))
+        heads = dict(
+            zip(
+                prompts, self._tokens([f"{prompt_text(prompt)}\n" if prompt else "" for prompt in prompts]), strict=True
+            )
+        )
         room = self.window - len(self._prefix) - len(self._suffix)
         windows, owner, weight = [], [], []
         for number, ((prompt, response), tail) in enumerate(

@@ -1,12 +1,17 @@
 """Reward models: heads, the network, training, saving, and the `PreferenceModel` contract."""
 
-from tacit.rewards.config import RewardConfig
-from tacit.rewards.embedder_reference import EmbedderReference
-from tacit.rewards.fit import fit_reward
-from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
-from tacit.rewards.hub import push_to_hub
-from tacit.rewards.model import RewardModel
-from tacit.rewards.protocol import Explanation, PreferenceModel
+from typing import TYPE_CHECKING
+
+from tacit.lazy import lazy
+
+if TYPE_CHECKING:
+    from tacit.rewards.config import RewardConfig
+    from tacit.rewards.embedder_reference import EmbedderReference
+    from tacit.rewards.fit import fit_reward
+    from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
+    from tacit.rewards.hub import push_to_hub
+    from tacit.rewards.model import RewardModel
+    from tacit.rewards.protocol import Explanation, PreferenceModel
 
 __all__ = [
     "BilinearHead",
@@ -20,3 +25,4 @@ __all__ = [
     "fit_reward",
     "push_to_hub",
 ]
+__getattr__, __dir__ = lazy(__name__, __file__)

@@ -166,7 +166,7 @@ def _only(table: ChoiceTable, user: str | None) -> ChoiceTable:
     ids = table.users.take(present).to_pylist()
     shown = ", ".join(map(repr, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
     if user is None and len(ids) != 1:
-        raise ChoiceError(f"{table.source} holds choices of {len(ids)} users ({shown}); name one with --user")
+        raise ChoiceError(f"{table.source} holds choices of {len(ids)} users ({shown}); name one with user=ID")
     if user is not None and user not in ids:
         raise ChoiceError(f"{table.source} has no choice of user {user!r}; its users: {shown}")
     return table.of_users(present[[0 if user is None else ids.index(user)]])

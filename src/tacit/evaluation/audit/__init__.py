@@ -1,12 +1,17 @@
 """The audit: do these users disagree, what does personalising buy, and does it pay? It can say no."""
 
-from tacit.evaluation.audit.audit import KS, audit, check_settings, plan_audit
-from tacit.evaluation.audit.disagreement import Disagreement, repeated_pairs
-from tacit.evaluation.audit.measure import Measured, Trial, measure, pool
-from tacit.evaluation.audit.minority import Minority, Moved, find_minority
-from tacit.evaluation.audit.pages import write_audit
-from tacit.evaluation.audit.report import Audit
-from tacit.evaluation.audit.verdict import Estimate, Verdict, decide, supported_k, users_needed
+from typing import TYPE_CHECKING
+
+from tacit.lazy import lazy
+
+if TYPE_CHECKING:
+    from tacit.evaluation.audit.disagreement import Disagreement, repeated_pairs
+    from tacit.evaluation.audit.measuring import Measured, Trial, measure, pool
+    from tacit.evaluation.audit.minority import Minority, Moved, find_minority
+    from tacit.evaluation.audit.pages import write_audit
+    from tacit.evaluation.audit.report import Audit
+    from tacit.evaluation.audit.run import KS, audit, check_settings, plan_audit
+    from tacit.evaluation.audit.verdict import Estimate, Verdict, decide, supported_k, users_needed
 
 __all__ = [
     "KS",
@@ -30,3 +35,4 @@ __all__ = [
     "users_needed",
     "write_audit",
 ]
+__getattr__, __dir__ = lazy(__name__, __file__)

@@ -1,10 +1,15 @@
 """The benchmark: named datasets, methods under one protocol, tuning on validation users, tables and plots."""
 
-from tacit.evaluation.benchmark.bench import Benchmark, run_benchmark
-from tacit.evaluation.benchmark.methods import METHODS, Method, Settings
-from tacit.evaluation.benchmark.results import DatasetResult, MethodResult
-from tacit.evaluation.benchmark.task import KS, Part, Task
-from tacit.evaluation.benchmark.tune import Tuned, read_tuned, tune
+from typing import TYPE_CHECKING
+
+from tacit.lazy import lazy
+
+if TYPE_CHECKING:
+    from tacit.evaluation.benchmark.bench import Benchmark, run_benchmark
+    from tacit.evaluation.benchmark.methods import METHODS, Method, Settings
+    from tacit.evaluation.benchmark.results import DatasetResult, MethodResult
+    from tacit.evaluation.benchmark.task import KS, Part, Task
+    from tacit.evaluation.benchmark.tuning import Tuned, read_tuned, tune
 
 __all__ = [
     "KS",
@@ -21,3 +26,4 @@ __all__ = [
     "run_benchmark",
     "tune",
 ]
+__getattr__, __dir__ = lazy(__name__, __file__)

@@ -60,7 +60,7 @@ def data_hash(dataset: str, sources: Sources) -> str:
     found = find_dataset(dataset)
     make = found.make.func if isinstance(found.make, partial) else found.make
     files = [Path(found.file)] if found.file else sorted(sources.folder(found.needs).iterdir()) if found.needs else []
-    digest = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(repr(sources.rows).encode(), digest_size=8)
     for path in [*sorted(Path(inspect.getfile(make)).parent.glob("*.py")), *files]:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

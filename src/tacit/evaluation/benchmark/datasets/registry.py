@@ -39,7 +39,7 @@ class Dataset:
 DATASETS: Registry[Dataset] = Registry("dataset")
 """By name, in the order of the table."""
 
-DATASET_FILES: Registry[Callable[[Path], list[Dataset]]] = Registry("kind of dataset file")
+DATASET_FILES: Registry[Callable[[Path], list[Dataset]]] = Registry("dataset")
 """By ending, such as `.toml`: what reads a file that describes several datasets."""
 
 

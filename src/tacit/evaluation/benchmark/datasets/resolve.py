@@ -56,7 +56,8 @@ def find_dataset(name: str) -> Dataset:
 
 
 def _file(name: str, seed: int, sources: Sources) -> Task:
-    table = read_choices(name)
+    rows = sources.rows
+    table = read_choices(name, skip_bad_rows=rows.skip_bad_rows, format=rows.format, columns=dict(rows.columns) or None)
     vectors = table.item_vectors
     embedded = sources.vectors(table.item_texts()) if vectors is None else torch.as_tensor(vectors).float()
     return task_from_table(table, embedded, seed=seed, name=name)

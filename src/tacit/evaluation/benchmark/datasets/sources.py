@@ -10,7 +10,16 @@ from tacit.embedders import DEFAULT_EMBEDDER, Item, ItemStore, resolve_embedder
 from tacit.errors import ConfigError
 from tacit.files import locked
 
-__all__ = ["Sources"]
+__all__ = ["Rows", "Sources"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How files of preferences are read: as the arguments of `read_choices` say."""
+
+    skip_bad_rows: bool = False
+    format: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -20,10 +29,12 @@ class Sources:
     Attributes:
         data: the folder that holds one folder per data set, what $TACIT_DATA names; None = there is none.
         cache: folder that keeps vectors between runs, shared by any number of processes; None = embed every time.
+        rows: how files of preferences are read.
     """
 
     data: Path | None = None
     cache: Path | None = None
+    rows: Rows = Rows()
 
     def folder(self, name: str) -> Path:
         """The folder of one data set.

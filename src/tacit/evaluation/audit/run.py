@@ -15,7 +15,7 @@ from tacit.choices import ChoiceIndex, ChoiceTable
 from tacit.episodes.hashing import mix
 from tacit.errors import ChoiceError, ConfigError
 from tacit.evaluation.audit.disagreement import repeated_pairs
-from tacit.evaluation.audit.measure import METHODS, Trial, measure, pool
+from tacit.evaluation.audit.measuring import METHODS, Trial, measure, pool
 from tacit.evaluation.audit.minority import find_minority
 from tacit.evaluation.audit.report import Audit
 from tacit.evaluation.audit.verdict import decide, supported_k
