@@ -19,9 +19,9 @@ def enough(**changes: object) -> Prepare:
     return prepare
 
 
-def same_text(work: Path, base: Path) -> None:
+def bad_row(work: Path, base: Path) -> None:
     rows = enough_rows()
-    rows[4]["rejected"] = rows[4]["chosen"]
+    rows[4]["chosen"] = 3
     write_rows(work / "data.jsonl", rows)
 
 
@@ -41,8 +41,8 @@ def same_text(work: Path, base: Path) -> None:
     ("somebody's folder", AUDIT.replace("--out out", "--out taken"),
      ("--out taken is not empty and holds no audit.json", "name another folder"), file("taken/notes.txt", "mine")),
     ("a file for a folder", AUDIT.replace("--out out", "--out data.jsonl"), ("data.jsonl", "is a file")),
-    ("a bad row", AUDIT, ("row 5: chosen and rejected are the same text", "--skip-bad-rows"),
-     same_text),
+    ("a bad row", AUDIT, ("row 5: chosen is 3, expected text", "--skip-bad-rows"),
+     bad_row),
     ("one user", AUDIT, ("data.jsonl: 1 users", "bring more users"), enough(user_id="u1")),
     ("one pair", AUDIT, ("items held out", "bring more users"), enough(prompt="p", chosen="a", rejected="b")),
     ("nothing but ties", AUDIT, ("data.jsonl", "ties"), enough(tie=True)),
