@@ -13,7 +13,7 @@ from tacit.testing import PreferenceModelConformance
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-VERB = re.compile(r"(?:^\$ |`|^)tacit ([a-z][a-z-]*) ", re.MULTILINE)
+VERB = re.compile(r"(?:^\$ |`|^)tacit ([a-z][a-z-]*)", re.MULTILINE)
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 
 
