@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -270,9 +271,11 @@ def test_several_gpus_without_a_launcher_are_one(base: Base, tmp_path: Path, mon
 def test_validation_numbers_reach_trackers(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     fake: Any = types.ModuleType("wandb")
-    fake.init = lambda **settings: calls.append("init")
-    fake.log = lambda numbers, step: calls.append((step, numbers))
-    fake.finish = lambda: calls.append("finish")
+    fake.__spec__ = ModuleSpec("wandb", None)  # accelerate asks whether it is installed
+    run = types.SimpleNamespace(
+        log=lambda numbers, step: calls.append((step, numbers)), finish=lambda: calls.append("finish")
+    )
+    fake.init = lambda **settings: (calls.append("init"), run)[1]
     monkeypatch.setitem(sys.modules, "wandb", fake)
     fit(base, tmp_path, training=short(report_to=("wandb",)))
     assert (calls[0], calls[-1]) == ("init", "finish")

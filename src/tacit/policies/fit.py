@@ -27,11 +27,10 @@ from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
 from tacit.policies.trainer import PolicyTrainer
 from tacit.policies.training_config import PolicyTrainingConfig
-from tacit.policies.training_log import TrainingLog
 from tacit.policies.tuned_encoder import TunedEncoder
 from tacit.rewards.model import RewardModel
 from tacit.steering.config import PolicyConfig
-from tacit.training.loop import Event
+from tacit.training.run_log import Event, RunLog, counting
 
 __all__ = ["choice_evidence", "fit_policy"]
 
@@ -92,7 +91,7 @@ def fit_policy(
         raise ConfigError("encoder_learning_rate without max_context has no choices to read; set it to 0")
     tuned = TunedEncoder(reward) if training.encoder_learning_rate else None
     folder.mkdir(parents=True, exist_ok=True)
-    log = TrainingLog(folder, on_event)
+    log = RunLog("policy", folder, on_event)
     latent = None if told is None else told[0].shape[1]
     policy = SteerablePolicy.new(base, reward, config, latent=latent, seed=training.seed)
     compared = train.occurring(len(items))
@@ -102,7 +101,7 @@ def fit_policy(
         written = more_answers(
             policy.dialogue, items, compared, training, file=folder / "written.json",
             most=training.steps(len(train), processes) * training.pairs_per_step(processes) // 2,
-            progress=lambda done, total: log({"event": "step", "name": "writing", "step": done, "steps": total}),
+            progress=counting(log, "writing"),
         )  # fmt: skip
     if written and embed is not None:
         new = embed(written).half().float()  # as stored vectors are
@@ -112,8 +111,7 @@ def fit_policy(
         compared = torch.cat([compared, torch.ones(len(written), dtype=torch.bool)])
         rows = [*rows, *tokenise(policy.dialogue, written, compared[len(rows) :])]
     reference = reference_log_probs(
-        policy.dialogue, rows, file=folder / "reference.safetensors",
-        progress=lambda done, total: log({"event": "step", "name": "reference", "step": done, "steps": total}),
+        policy.dialogue, rows, file=folder / "reference.safetensors", progress=counting(log, "reference"),
     )  # fmt: skip
     inferred = None if told is not None else inferred_rewards(reward, vectors)
     taught = rewards or (inferred and (inferred, inferred)) if teaches else None

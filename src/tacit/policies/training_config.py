@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tacit.objectives.dpo import PreferenceLoss
-from tacit.training.trackers import Tracker
+from tacit.training.run_log import Tracker
 
 __all__ = ["PolicyTrainingConfig"]
 

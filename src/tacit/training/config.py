@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tacit.training.trackers import Tracker
+from tacit.training.run_log import Tracker
 
 __all__ = ["ObjectiveConfig", "TrainingConfig"]
 

@@ -1,6 +1,5 @@
 """The training loop: steps, schedule, validation, early stop, checkpoints, metrics. It holds no maths of the model."""
 
-import json
 import logging
 import math
 import time
@@ -9,7 +8,6 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,19 +21,12 @@ from tacit.training import checkpoint as checkpoints
 from tacit.training.checkpoint import Progress, another_run, read_checkpoint, read_progress, write_checkpoint
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 from tacit.training.hardware import Hardware, choose_hardware, cpu_threads
+from tacit.training.run_log import Event, RunLog
 from tacit.training.schedule import warmup_cosine
-from tacit.training.trackers import open_trackers
 
 __all__ = ["Event", "Trainable", "TrainingResult", "train"]
 
 logger = logging.getLogger(__name__)
-
-Event = dict[str, Any]
-"""What a run emits: `{"event": "start" | "step" | "validation" | "end", "name", "step", "steps", ...numbers}`.
-
-`fit_reward` adds `{"event": "inert", "name", "swap_gain"}` where personalisation is, and "unclear" in its place where
-validation users are too few to tell.
-"""
 
 
 class Trainable(nn.Module):
@@ -83,14 +74,7 @@ def train(
         ConfigError: the loss is not finite.
     """
     started = time.perf_counter()
-    listeners = [on_event] if on_event else []
-    if config.report_to:
-        listeners.append(open_trackers(config.report_to, name, folder))
-
-    def emit(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
+    log = RunLog(name, folder, on_event)
     checkpoint = folder / "checkpoint" if folder else None
     progress = _resumable(checkpoint, run)
     hardware = choose_hardware(
@@ -106,8 +90,8 @@ def train(
         progress, best = read_checkpoint(checkpoint, network, optimizer)
         logger.info("%s: resuming at step %d of %d", name, progress.step, config.steps)
     progress.threads, progress.device = hardware.threads, hardware.device
-    log = _MetricsLog(folder / "metrics.jsonl" if folder else None, name, progress.step)
-    emit({"event": "start", "name": name, "step": progress.step, "steps": config.steps})
+    log.begin(progress.step, config.report_to)
+    log({"event": "start", "name": name, "step": progress.step, "steps": config.steps})
 
     running, counted = torch.tensor(progress.losses[0], device=hardware.device), progress.losses[1]
     saved = time.monotonic()
@@ -120,7 +104,7 @@ def train(
             running += optimize(network, optimizer, sampler, config, step, rate)
             counted += 1
             progress.step = step + 1
-            emit({"event": "step", "name": name, "step": step + 1, "steps": config.steps})
+            log({"event": "step", "name": name, "step": step + 1, "steps": config.steps})
             if progress.step % config.validate_every and progress.step != config.steps:
                 if checkpoint and time.monotonic() - saved >= checkpoints.SECONDS:
                     progress.losses = running.item(), counted
@@ -145,16 +129,17 @@ def train(
                 best = _snapshot(network)
             else:
                 progress.worse += 1
-            line = {"step": progress.step, "loss": loss, "learning_rate": rate, **metrics}
-            log.write(line | {"seconds": time.perf_counter() - started})
-            emit({"event": "validation", "name": name, "steps": config.steps, **line})
+            log({
+                "event": "validation", "name": name, "step": progress.step, "steps": config.steps, "loss": loss,
+                "learning_rate": rate, **metrics, "seconds": time.perf_counter() - started,
+            })  # fmt: skip
             if checkpoint:
                 write_checkpoint(checkpoint, network, best, optimizer, progress)
                 saved = time.monotonic()
         network.load_state_dict(best, strict=True)
         network.to("cpu").eval()
     seconds = time.perf_counter() - started
-    emit({"event": "end", "name": name, "step": progress.step, "steps": config.steps, "seconds": seconds})
+    log({"event": "end", "name": name, "step": progress.step, "steps": config.steps, "seconds": seconds})
     return TrainingResult(progress.step, progress.best_step, progress.best, seconds, hardware)
 
 
@@ -232,28 +217,3 @@ def _out_of_patience(progress: Progress, config: TrainingConfig) -> bool:
 
 def _snapshot(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-class _MetricsLog:
-    """Appends to metrics.jsonl; on a resume, lines of `name` past the checkpoint are dropped first."""
-
-    def __init__(self, path: Path | None, name: str, step: int) -> None:
-        self.path, self.name = path, name
-        if path is None:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = []
-        if path.exists():
-            for raw in path.read_text().splitlines():
-                try:
-                    line = json.loads(raw)
-                except ValueError:  # the last line, cut by a kill
-                    continue
-                if line.get("name") != name or line["step"] <= step:
-                    kept.append(raw)
-        path.write_text("".join(raw + "\n" for raw in kept))
-
-    def write(self, line: dict[str, float]) -> None:
-        if self.path is not None:
-            with self.path.open("a") as file:
-                file.write(json.dumps({"name": self.name, **line}) + "\n")
