@@ -14,9 +14,13 @@ from filelock import FileLock, Timeout
 from tacit.errors import OutputError
 
 __all__ = [
+    "LEFT",
     "atomic_folder", "fill_folder", "first_process", "locked", "only_writer", "restore_folder", "write_bytes",
     "write_json", "write_text",
 ]  # fmt: skip
+
+LEFT = (".lock", ".new.")
+"""How the names begin of what a killed run may leave inside a folder."""
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -227,14 +227,34 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_progress_is_quiet_at_first_then_a_line_now_and_then(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
-    with progress("embedding") as report:
-        for done in range(1, 31):
-            clock.now = float(done)
-            report(done, 30)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.splitlines() == [f"embedding: {n}/30" for n in (10, 20, 30)]
+@pytest.fixture
+def lines(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the thread that prints would print after each event."""
+    said: list[str] = []
+    monkeypatch.setattr(_progress._Lines, "__call__", lambda self, now: said.append(now.line()))
+    return said
+
+
+def test_a_line_says_how_far_it_is_and_how_long_it_takes(lines: list[str], clock: Clock) -> None:
+    with progress("reading") as report:
+        clock.now = 5
+        report.phase("embedding")
+        for done in (100, 200):
+            clock.now += 60
+            report(done, 1000)
+        report(1000, 1000)
+    assert lines == [
+        "reading: 0:00 so far", "embedding: 0:00 so far", "embedding: 100/1000, about 9:00 left",
+        "embedding: 200/1000, about 8:00 left", "embedding: 1000/1000, 2:00 so far",
+    ]  # fmt: skip
+
+
+def test_a_run_that_goes_on_is_timed_from_where_it_stood(lines: list[str], clock: Clock) -> None:
+    with progress("training") as report:
+        report.event({"event": "start", "name": "reward", "step": 800, "steps": 1000})
+        clock.now = 3600
+        report.event({"event": "step", "name": "reward", "step": 900, "steps": 1000})
+    assert lines[-1] == "training reward: 900/1000, about 1:00:00 left"
 
 
 def events(name: str) -> list[dict[str, Any]]:
@@ -247,15 +267,35 @@ def events(name: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_training_events_keep_the_figures_of_the_last_validation(
-    capsys: pytest.CaptureFixture[str], clock: Clock
-) -> None:
+def test_training_events_keep_the_figures_of_the_last_validation(lines: list[str], clock: Clock) -> None:
     with progress("training") as report:
         for event in [*events("reward"), *events("pooled")]:
-            clock.now += 11
+            clock.now += 10
             report.event(event)
-    lines = ["training reward: 0/2", "training reward: 1/2 nll 0.6123", "training reward: 2/2 nll 0.6123"]
-    assert capsys.readouterr().err.splitlines() == lines + [line.replace("reward", "pooled") for line in lines]
+        report.event({"event": "progress", "name": "asking users", "step": 1, "steps": 9})
+    wanted = []
+    for name in ("reward", "pooled"):
+        wanted += [f"training {name}: {said}  nll 0.6123" for said in ("1/2, about 0:10 left", "2/2, 0:20 so far")]
+    assert [line for line in lines if "nll" in line] == wanted
+    assert lines[-1] == "asking users: 1/9, 0:00 so far"
+
+
+def test_without_a_terminal_lines_appear_also_where_nothing_is_reported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_progress, "_SECONDS_BETWEEN_LINES", 0.05)
+    with progress("loading") as report:
+        time.sleep(0.3)
+        report.phase("answering")
+        time.sleep(0.3)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert {"loading: 0:00 so far", "answering: 0:00 so far"} <= {*captured.err.splitlines()}
+    assert 4 <= len(captured.err.splitlines()) <= 14
+    monkeypatch.setattr(_progress, "_SECONDS_BETWEEN_LINES", 10.0)
+    with progress("quick"):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 def test_on_a_terminal_it_is_a_bar_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,10 +305,12 @@ def test_on_a_terminal_it_is_a_bar_on_stderr(monkeypatch: pytest.MonkeyPatch) ->
     with progress("training") as report:
         for event in events("reward"):
             report.event(event)
-        report(7, None)
     assert "training reward" in screen.getvalue()
     assert "2/2" in screen.getvalue()
     assert "nll 0.6123" in screen.getvalue()
+    with progress("counting") as report:
+        report(7, None)
+    assert "counting" in screen.getvalue()
     assert "7/None" not in screen.getvalue()
 
 

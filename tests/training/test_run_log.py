@@ -80,10 +80,10 @@ def test_another_process_says_nothing(tmp_path: Path) -> None:
     assert (heard, list(tmp_path.iterdir())) == ([], [])
 
 
-def test_counting_tells_steps() -> None:
+def test_counting_tells_how_far_work_is() -> None:
     heard: list[dict] = []
     count = counting(heard.append, "writing")
     assert count is not None
     count(3, 10)
-    assert heard == [{"event": "step", "name": "writing", "step": 3, "steps": 10}]
+    assert heard == [{"event": "progress", "name": "writing", "step": 3, "steps": 10}]
     assert counting(None, "writing") is None

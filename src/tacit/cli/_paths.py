@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from tacit.errors import ConfigError, OutputError
-from tacit.files import only_writer
+from tacit.files import LEFT, only_writer
 
 __all__ = ["Overwrite", "keeping_places", "prepare_file", "prepare_out"]
 
@@ -93,7 +93,7 @@ def prepare_file(path: Path, *, own: str | None, overwrite: bool) -> Path:
 
 
 def _holds_something(path: Path) -> bool:
-    return path.is_dir() and any(file.name[0] != "." for file in path.iterdir())
+    return path.is_dir() and any(not file.name.startswith(LEFT) for file in path.iterdir())
 
 
 def _keep(path: Path) -> None:

@@ -1,8 +1,20 @@
-"""A library's progress as a bar on stderr, or as a line now and then where stderr is not a terminal."""
+"""A library's progress as a bar on stderr, or as a line now and then where stderr is not a terminal.
 
+    with progress("reading") as report:
+        table = read_choices(data)
+        report.phase("embedding")
+        store.add(items, embedder, progress=report)
+        report.phase("training")
+        train_reward(table, vectors, on_event=report.event)
+
+Something shows all the while, also where the library has nothing to say for minutes.
+"""
+
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.progress import (
@@ -22,66 +34,126 @@ __all__ = ["Report", "progress"]
 _SECONDS_BETWEEN_LINES = 10.0
 _FIGURES = ("loss", "nll", "accuracy")
 
-Draw = Callable[[str, int, int | None, str], None]
+
+@dataclass
+class _Stretch:
+    """A piece of work under one name: `done` of `total` pieces (None = unknown), `before` of them when it began."""
+
+    name: str
+    before: int = 0
+    done: int = 0
+    total: int | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=lambda: time.monotonic())
+
+    def figures_shown(self) -> str:
+        return "  ".join(f"{name} {value:.4g}" for name, value in self.figures.items())
+
+    def line(self) -> str:
+        """`embedding: 300/2000, about 1:10 left`."""
+        spent, made = time.monotonic() - self.began, self.done - self.before
+        if self.total is None or made <= 0 or self.done >= self.total:
+            when = f"{_clock(spent)} so far"
+        else:
+            when = f"about {_clock(spent * (self.total - self.done) / made)} left"
+        count = "" if self.total is None else f"{self.done}/{self.total}, "
+        return f"{self.name}: {count}{when}  {self.figures_shown()}".rstrip()
 
 
 class Report:
     """What `progress` yields: a callback for every kind of event that the library emits."""
 
-    def __init__(self, title: str, draw: Draw) -> None:
-        self._title = title
+    def __init__(self, title: str, draw: Callable[[_Stretch], None]) -> None:
         self._draw = draw
-        self._figures: dict[str, float] = {}
+        self.phase(title)
+
+    def phase(self, title: str) -> None:
+        """What is done from here on."""
+        self._title = title
+        self._begin(_Stretch(title))
 
     def __call__(self, done: int, total: int | None = None) -> None:
         """`done` of `total` pieces (None = unknown): `progress=report` of `ItemStore`."""
-        self._draw(self._title, done, total, "")
+        self._go_on(self._title, done, total)
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """One event of training: `on_event=report.event`. The last validation's figures stay beside the bar."""
+        """One event: `on_event=report.event`. The last validation's figures stay beside the bar."""
         if "step" not in event:  # a finding, not a step of the way; the log tells it
             return
+        name = event["name"] if event["event"] == "progress" else f"{self._title} {event['name']}"
         if event["event"] == "start":
-            self._figures = {}
-        self._figures |= {name: event[name] for name in _FIGURES if name in event}
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in self._figures.items())
-        self._draw(f"{self._title} {event['name']}", event["step"], event["steps"], figures)
+            self._begin(_Stretch(name, before=event["step"]))
+        figures = {figure: event[figure] for figure in _FIGURES if figure in event}
+        self._go_on(name, event["step"], event["steps"], figures)
+
+    def _begin(self, stretch: _Stretch) -> None:
+        self._now = stretch
+        self._draw(stretch)
+
+    def _go_on(self, name: str, done: int, total: int | None, figures: Mapping[str, float] | None = None) -> None:
+        if name != self._now.name:
+            self._begin(_Stretch(name, before=done))
+        self._now.done, self._now.total = done, total
+        self._now.figures |= figures or {}
+        self._draw(self._now)
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Report]:
-    """Show the progress of one piece of work called `title`, or of several one after another, during the block.
-
-    Example:
-        with progress("embedding") as report:
-            store.add(items, embedder, progress=report)
-    """
-    if not stderr_console().is_terminal:
-        yield Report(title, _line_now_and_then())
+    """Show the progress of work that begins with `title` during the block."""
+    if stderr_console().is_terminal:
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=stderr_console(), transient=True) as bar:
+            yield Report(title, _Bar(bar))
         return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=stderr_console(), transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def draw(name: str, done: int, total: int | None, figures: str) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, figures="")
-            bar.update(tasks[name], completed=done, total=total, figures=figures)
-
-        yield Report(title, draw)
+    lines = _Lines()
+    try:
+        yield Report(title, lines)
+    finally:
+        lines.end()
 
 
-def _line_now_and_then() -> Draw:
-    due = time.monotonic() + _SECONDS_BETWEEN_LINES
+class _Bar:
+    """Draws the present stretch as the one bar there is."""
 
-    def draw(name: str, done: int, total: int | None, figures: str) -> None:
-        nonlocal due
-        if time.monotonic() >= due:
-            due = time.monotonic() + _SECONDS_BETWEEN_LINES
-            of = "" if total is None else f"/{total}"
-            stderr_console().print(f"{name}: {done}{of} {figures}".rstrip(), soft_wrap=True)
+    def __init__(self, bar: Progress) -> None:
+        self.bar, self.drawn, self.task = bar, None, TaskID(-1)
 
-    return draw
+    def __call__(self, now: _Stretch) -> None:
+        if now is not self.drawn:
+            if self.drawn is not None:
+                self.bar.remove_task(self.task)
+            self.drawn: _Stretch | None = now
+            self.task = self.bar.add_task(now.name, total=now.total, completed=now.before, figures="")
+        self.bar.update(self.task, completed=now.done, total=now.total, figures=now.figures_shown())
+
+
+class _Lines:
+    """Prints a line of the present stretch every ten seconds, from a thread of its own."""
+
+    def __init__(self) -> None:
+        self.now: _Stretch | None = None
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._print, daemon=True)
+        self.thread.start()
+
+    def __call__(self, now: _Stretch) -> None:
+        self.now = now
+
+    def end(self) -> None:
+        self.ended.set()
+        self.thread.join()
+
+    def _print(self) -> None:
+        while not self.ended.wait(min(_SECONDS_BETWEEN_LINES, threading.TIMEOUT_MAX)):
+            if self.now is not None:
+                stderr_console().print(self.now.line(), soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

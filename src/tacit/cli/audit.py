@@ -67,12 +67,13 @@ def audit(
     configured = read_config(AuditConfig, config, settings)
     out = prepare_out(out, own="audit.json", overwrite=overwrite)
     started = time.perf_counter()
-    table = read_rows(data, skip_bad_rows, columns, format)
-    plan_audit(table, repeats=repeats, seed=seed)  # to fail before hours of embedding
-    chosen = table_embedder(table, embedder)
-    with progress("embedding") as report:
+    with progress(f"reading {data}") as report:
+        table = read_rows(data, skip_bad_rows, columns, format)
+        plan_audit(table, repeats=repeats, seed=seed)  # to fail before hours of embedding
+        report.phase("embedding")
+        chosen = table_embedder(table, embedder)
         vectors = item_vectors(table, chosen, store, progress=report)
-    with progress("training") as report:
+        report.phase("training")
         found = run_audit(
             table,
             vectors,
@@ -83,7 +84,8 @@ def audit(
             training=configured.training,
             on_event=report.event,
         )
-    written = [str(path) for path in write_audit(found, out)]
+        report.phase(f"writing {out}")
+        written = [str(path) for path in write_audit(found, out)]
     seconds = time.perf_counter() - started
     result = found.to_json() | {"embedder": chosen.name, "written": written, "seconds": seconds}
     return Result(result, [*_view(found), f"written: {', '.join(written)} ({seconds:.0f} s)"])

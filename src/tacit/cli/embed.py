@@ -36,9 +36,10 @@ def embed(
 
     Nothing here is random; --seed is taken because every verb takes it.
     """
-    table = read_rows(data, skip_bad_rows, columns, format)
-    chosen = table_embedder(table, embedder)
-    with progress("embedding") as report:
+    with progress(f"reading {data}") as report:
+        table = read_rows(data, skip_bad_rows, columns, format)
+        report.phase("embedding")
+        chosen = table_embedder(table, embedder)
         done = embed_items(table, chosen, store, progress=report)
     view = [
         f"{done.items} items in {data}, {done.new} of them new: embedded by {chosen.name} "

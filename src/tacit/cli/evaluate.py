@@ -37,12 +37,13 @@ def evaluate(
     """Measure how well the model predicts users' choices from a few of their other choices, beside its controls."""
     ks = _parse_ks(k)
     out = prepare_out(out, own="results.json", overwrite=overwrite)
-    reward, pooled = load_with_control(model)
-    with progress("embedding") as report:
-        assessment = assess(
-            reward, read_rows(data, skip_bad_rows, columns, format), pooled=pooled, ks=ks, seed=seed, progress=report
-        )
-    written = [str(path) for path in assessment.write(out)]
+    with progress(f"reading {data}") as report:
+        table = read_rows(data, skip_bad_rows, columns, format)
+        report.phase(f"loading {model}")
+        reward, pooled = load_with_control(model)
+        assessment = assess(reward, table, pooled=pooled, ks=ks, seed=seed, on_event=report.event)
+        report.phase(f"writing {out}")
+        written = [str(path) for path in assessment.write(out)]
     met = ", ".join(f"{n['seen']} seen and {n['unseen']} unseen {what}" for what, n in assessment.met.items())
     view = [_by_method(assessment.report), _by_part(assessment.report), met, f"written: {', '.join(written)}"]
     return Result(assessment.to_json() | {"written": written}, view)

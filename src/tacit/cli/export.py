@@ -7,6 +7,7 @@ import typer
 
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_out
+from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.policies import SteerablePolicy, export_adapter
 from tacit.workflows.users import load_profile
@@ -34,9 +35,11 @@ def export(
     Nothing here is random; --seed is taken because every verb takes it.
     """
     out = prepare_out(out, own="adapter_config.json", overwrite=overwrite, whole=True)
-    loaded = SteerablePolicy.load(policy, base=base, device=device, dtype="float32")
-    user = load_profile(profile) if profile else loaded.reward.prior()
-    found = export_adapter(loaded, user, out)
+    with progress(f"loading {policy}") as report:
+        loaded = SteerablePolicy.load(policy, base=base, device=device, dtype="float32")
+        user = load_profile(profile) if profile else loaded.reward.prior()
+        report.phase("checking the adapter against the policy")
+        found = export_adapter(loaded, user, out)
     data = {
         "out": str(out),
         "largest_difference": found.difference,

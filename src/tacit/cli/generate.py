@@ -7,6 +7,7 @@ import typer
 
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_file
+from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.errors import ConfigError
 from tacit.files import write_json
@@ -64,13 +65,15 @@ def generate(
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, within_base=within_base,
         samples=samples, seed=seed,
     )  # fmt: skip
-    loaded = SteerablePolicy.load(policy, base=base, device=device, dtype=dtype)
-    user: User | None = None
-    if not unsteered:
-        user = load_profile(profile) if profile else loaded.reward.prior()
-        if toward is not None and mix is not None:
-            user = loaded.mix(user, load_profile(toward), mix)
-    answers = loaded.generate(prompt, user, sampling)
+    with progress(f"loading {policy}") as report:
+        loaded = SteerablePolicy.load(policy, base=base, device=device, dtype=dtype)
+        user: User | None = None
+        if not unsteered:
+            user = load_profile(profile) if profile else loaded.reward.prior()
+            if toward is not None and mix is not None:
+                user = loaded.mix(user, load_profile(toward), mix)
+        report.phase("answering")
+        answers = loaded.generate(prompt, user, sampling)
     data = {"answers": [{"prompt": p, "responses": texts} for p, texts in zip(prompt, answers, strict=True)]}
     if out is not None:
         write_json(out, data)

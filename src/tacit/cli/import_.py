@@ -8,6 +8,7 @@ import typer
 
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_file
+from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 
@@ -37,8 +38,10 @@ def import_(
 
     check_ending(out)
     prepare_file(out, own=None, overwrite=overwrite)
-    table = read_rows(log, skip_bad_rows, columns, format, user=user)
-    write_choices(table, out)
+    with progress(f"reading {log}") as shown:
+        table = read_rows(log, skip_bad_rows, columns, format, user=user)
+        shown.phase(f"writing {out}")
+        write_choices(table, out)
     counts = table.describe()
     dropped = Counter(cause for _, cause in table.skipped)
     report: dict[str, Any] = {

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_file
+from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.rewards import RewardModel
@@ -40,8 +41,11 @@ def infer(
     Nothing here is random; --seed is taken because every verb takes it.
     """
     out = prepare_file(out, own="encoder", overwrite=overwrite)
-    reward = RewardModel.load(model)
-    inferred = infer_user(reward, read_rows(choices, skip_bad_rows, columns, format, user=user), user)
+    with progress(f"loading {model}") as report:
+        reward = RewardModel.load(model)
+        table = read_rows(choices, skip_bad_rows, columns, format, user=user)
+        report.phase("embedding")
+        inferred = infer_user(reward, table, user, progress=report)
     inferred.save(out)
     view = [_summary(inferred), _moved(inferred), f"written: {out}"]
     return Result(inferred.to_json() | {"out": str(out)}, view)

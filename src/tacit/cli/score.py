@@ -10,6 +10,7 @@ from rich.table import Table
 from tacit.choices.conversation import prompt_said, prompt_text
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_file
+from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
 from tacit.cli._rows import Map, SkipBadRows, read_items
 from tacit.files import write_json
@@ -39,8 +40,11 @@ def score(
     """
     if out is not None:
         prepare_file(out, own="ranking", overwrite=overwrite)
-    reward, state = RewardModel.load(model), load_profile(profile)
-    ranked = score_items(reward, state, read_items(items, skip_bad_rows, columns))
+    with progress(f"loading {model}") as report:
+        reward, state = RewardModel.load(model), load_profile(profile)
+        wanted = read_items(items, skip_bad_rows, columns)
+        report.phase("embedding")
+        ranked = score_items(reward, state, wanted, progress=report)
     data = {"ranking": [asdict(item) | {"prompt": prompt_said(item.prompt)} for item in ranked]}
     if out is not None:
         write_json(out, data)

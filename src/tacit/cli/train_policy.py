@@ -69,8 +69,9 @@ def train_policy(
         raise ConfigError("expected DATA, --base MODEL, --reward DIR and --out DIR; see `tacit train-policy --help`")
     out = prepare_out(out, own="reward/config.json", overwrite=overwrite, whole=True)
     started = time.perf_counter()
-    model, table = RewardModel.load(reward), read_rows(data, skip_bad_rows, columns, format)
-    with progress("training") as report:
+    with progress(f"reading {data}") as report:
+        model, table = RewardModel.load(reward), read_rows(data, skip_bad_rows, columns, format)
+        report.phase("training")
         policy = train(
             table, model, base, out, config=configured.policy, training=configured.training, device=device,
             dtype=dtype, overwrite=overwrite, on_event=report.event,

@@ -72,13 +72,14 @@ def train_reward(
         raise ConfigError("expected DATA and --out DIR; see `tacit train-reward --help`")
     out = prepare_out(out, own="pooled/config.json", overwrite=overwrite, whole=True)
     started = time.perf_counter()
-    table = read_rows(data, skip_bad_rows, columns, format)
-    plan_training(table, configured.reward, configured.training)  # to fail before hours of embedding
-    chosen_embedder = table_embedder(table, embedder)
     verdicts: list[str] = []
-    with progress("embedding") as report:
+    with progress(f"reading {data}") as report:
+        table = read_rows(data, skip_bad_rows, columns, format)
+        plan_training(table, configured.reward, configured.training)  # to fail before hours of embedding
+        report.phase("embedding")
+        chosen_embedder = table_embedder(table, embedder)
         vectors = item_vectors(table, chosen_embedder, store, progress=report)
-    with progress("training") as report:
+        report.phase("training")
 
         def on_event(event: dict[str, Any]) -> None:
             verdicts.extend([event["event"]] if event["event"] in _VERDICTS else [])

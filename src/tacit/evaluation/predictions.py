@@ -5,7 +5,7 @@ with the context of another user (a seeded derangement of the users that have k 
 is shown no context.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +53,12 @@ def predict(
     pooled: PreferenceModel[Any] | None = None,
     seed: int = 0,
     users_per_chunk: int = 256,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
-    """Ask `model` and its controls about every user's targets, `users_per_chunk` users at a time."""
+    """Ask `model` and its controls about every user's targets, `users_per_chunk` users at a time.
+
+    `progress` is called with (users asked, users).
+    """
     shape = episodes.chosen_first.shape
     has_k = torch.stack([episodes.n_context >= k for k in ks])
     chosen = torch.full((len(ks), *shape), torch.nan)
@@ -63,6 +67,7 @@ def predict(
     donors = [_donors(has, step_generator(seed, 202, k)) for k, has in zip(ks, has_k, strict=True)]
     ask_model, ask_pooled = _Respondent(model), None if pooled is None else _Respondent(pooled)
 
+    done = 0
     # Users with as many targets side by side: a chunk is padded to its longest only.
     for rows in torch.argsort(episodes.n_targets).split(users_per_chunk):
         pairs = episodes.target_pairs(rows, vectors)
@@ -80,6 +85,9 @@ def predict(
             if len(donor := donors[i]):
                 context = episodes.context_batch(donor[rows[able]], k, vectors)
                 shuffled[i, rows[able], :width] = ask_model(context, asked)
+        done += len(rows)
+        if progress is not None:
+            progress(done, len(episodes.users))
     for i, k in enumerate(ks):
         if k == 0:
             chosen[i] = shuffled[i] = off

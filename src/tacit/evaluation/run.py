@@ -1,7 +1,7 @@
 """Evaluate a preference model on users it has not met: at each k, with controls and intervals."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,7 @@ def evaluate(
     parts: Mapping[str, Tensor] | None = None,
     resamples: int = RESAMPLES,
     users_per_chunk: int = 256,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Measure how well `model` predicts the choices of users from k of their other choices.
 
@@ -53,6 +54,7 @@ def evaluate(
         parts: named subsets, Bool[users of the index], reported apart (say users seen and unseen in training).
         resamples: bootstrap resamples of users.
         users_per_chunk: users asked at once; bounds the memory.
+        progress: called with (users asked, users).
 
     Raises:
         ConfigError: settings out of range.
@@ -81,7 +83,9 @@ def evaluate(
     logger.info(
         "evaluating %s on %d users, %d target pairs", model.name, len(episodes.users), int(episodes.n_targets.sum())
     )
-    predictions = predict(model, episodes, vectors, ks, pooled=pooled, seed=seed, users_per_chunk=users_per_chunk)
+    predictions = predict(
+        model, episodes, vectors, ks, pooled=pooled, seed=seed, users_per_chunk=users_per_chunk, progress=progress
+    )
     every = predictions.has_k.all(0)
     report = _report(predictions, resamples, seed)
     subsets = {name: subset[episodes.users] for name, subset in (parts or {}).items()}

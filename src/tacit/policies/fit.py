@@ -101,7 +101,7 @@ def fit_policy(
         written = more_answers(
             policy.dialogue, items, compared, training, file=folder / "written.json",
             most=training.steps(len(train), processes) * training.pairs_per_step(processes) // 2,
-            progress=counting(log, "writing"),
+            progress=counting(log, "writing answers"),
         )  # fmt: skip
     if written and embed is not None:
         new = embed(written).half().float()  # as stored vectors are
@@ -111,7 +111,8 @@ def fit_policy(
         compared = torch.cat([compared, torch.ones(len(written), dtype=torch.bool)])
         rows = [*rows, *tokenise(policy.dialogue, written, compared[len(rows) :])]
     reference = reference_log_probs(
-        policy.dialogue, rows, file=folder / "reference.safetensors", progress=counting(log, "reference"),
+        policy.dialogue, rows, file=folder / "reference.safetensors",
+        progress=counting(log, "asking the base for its log-probabilities"),
     )  # fmt: skip
     inferred = None if told is not None else inferred_rewards(reward, vectors)
     taught = rewards or (inferred and (inferred, inferred)) if teaches else None

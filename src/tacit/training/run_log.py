@@ -13,8 +13,9 @@ __all__ = ["Event", "Listener", "RunLog", "Tracker", "counting"]
 Event = dict[str, Any]
 """What a run emits: `{"event": "start" | "step" | "validation" | "log" | "end", "name", "step", "steps", ...numbers}`.
 
-`fit_reward` adds `{"event": "inert", "name", "swap_gain"}` where personalisation is, and "unclear" in its place where
-validation users are too few to tell.
+"progress" events tell of other long work by `name`: items embedded, answers written, users asked. `fit_reward` adds
+`{"event": "inert", "name", "swap_gain"}` where personalisation is, and "unclear" in its place where validation users
+are too few to tell.
 """
 
 Listener = Callable[[Event], None]
@@ -23,10 +24,10 @@ Tracker = Literal["tensorboard", "trackio", "wandb"]
 
 
 def counting(listener: Listener | None, name: str) -> Callable[[int, int], None] | None:
-    """A callback of (done, total) that tells `listener` so as steps of `name`; None where nobody listens."""
+    """A callback of (done, total) that tells `listener` how far the work called `name` is, if anybody listens."""
     if listener is None:
         return None
-    return lambda done, total: listener({"event": "step", "name": name, "step": done, "steps": total})
+    return lambda done, total: listener({"event": "progress", "name": name, "step": done, "steps": total})
 
 
 class RunLog:

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from tacit.baselines.pooled import PooledBTL
 from tacit.choices.table import ChoiceTable
-from tacit.embedders import Progress
 from tacit.errors import ChoiceError, ModelFormatError
 from tacit.evaluation import Report, evaluate, plot_accuracy, plot_reliability
 from tacit.files import fill_folder, write_json, write_text
 from tacit.rewards.model import RewardModel
 from tacit.rewards.seen import Seen
+from tacit.training.run_log import Listener, counting
 from tacit.workflows.items import embedder_of, item_vectors
 from tacit.workflows.reward import group_names
 
@@ -93,7 +93,7 @@ def assess(
     pooled: PooledBTL | None = None,
     ks: Sequence[int] = KS,
     seed: int = 0,
-    progress: Progress | None = None,
+    on_event: Listener | None = None,
 ) -> Assessment:
     """Evaluate `model` on every choice of `table`, or on its `test` rows if it has a `split` column.
 
@@ -102,7 +102,7 @@ def assess(
         table: the choices.
         ks: numbers of context choices.
         seed: fixes sides, targets, contexts and resamples.
-        progress: called while items are embedded.
+        on_event: hears how far embedding and asking are.
 
     Raises:
         ChoiceError: a `split` column without `test` rows, nobody with a target, or nobody with any of the `ks`.
@@ -110,14 +110,15 @@ def assess(
     """
     if table.split_names:
         table = table.of_split("test")
-    vectors = item_vectors(table, embedder_of(model), progress=progress)
+    vectors = item_vectors(table, embedder_of(model), progress=counting(on_event, "embedding"))
     index = table.index()
     known_users = model.seen.knows_users(table.users.to_pylist())
     met_groups = known_groups(model.seen, table)
     settings: dict[str, Any] = {"ks": ks, "seed": seed, "pooled": pooled}
     report = evaluate(
-        model, index, vectors, parts={"seen_users": known_users, "unseen_users": ~known_users}, **settings
-    )
+        model, index, vectors, parts={"seen_users": known_users, "unseen_users": ~known_users},
+        progress=counting(on_event, "asking about all users"), **settings,
+    )  # fmt: skip
     if not report.model["accuracy"]:
         most = int(index.counts.max())
         raise ChoiceError(
@@ -136,7 +137,8 @@ def assess(
             ("unseen_prompts", index, ~met_groups),
         ):
             try:
-                parts[name] = evaluate(model, choices, vectors, target_groups=targets, **settings)
+                told = counting(on_event, f"asking about {name.replace('_', ' ')}")
+                parts[name] = evaluate(model, choices, vectors, target_groups=targets, progress=told, **settings)
             except ChoiceError as error:
                 logger.info("%s: %s are not reported: %s", table.source, name, error)
     present = index.counts > 0

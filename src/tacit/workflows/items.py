@@ -28,6 +28,8 @@ from tacit.rewards.model import RewardModel
 
 __all__ = ["embedder_of", "item_vectors", "open_store", "reference", "table_embedder", "text_vectors"]
 
+_CHUNK = 1024
+
 
 def table_embedder(table: ChoiceTable, name: str | None = None) -> Embedder:
     """The embedder to train with: the named one; else the data's own vectors; else the default."""
@@ -106,10 +108,15 @@ def open_store(folder: str | PathLike[str] | None, embedder: Embedder) -> Iterat
         raise
 
 
-def text_vectors(items: Sequence[Item], embedder: Embedder) -> Tensor:
+def text_vectors(items: Sequence[Item], embedder: Embedder, *, progress: Progress | None = None) -> Tensor:
     """Float32[items dim] of (prompt, response) texts."""
     if isinstance(embedder, SuppliedVectors):
         raise EmbeddingError(
             "this model was trained on vectors in the data, so it cannot embed new texts; use the Python API"
         )
-    return torch.from_numpy(embedder.embed(items)).float()
+    vectors = []
+    for start in range(0, len(items), _CHUNK):
+        vectors.append(torch.from_numpy(embedder.embed(items[start : start + _CHUNK])).float())
+        if progress is not None:
+            progress(min(start + _CHUNK, len(items)), len(items))
+    return torch.cat(vectors) if vectors else torch.zeros(0, embedder.dim)

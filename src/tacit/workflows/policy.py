@@ -11,7 +11,7 @@ from tacit.files import atomic_folder, first_process
 from tacit.policies import PolicyConfig, PolicyTrainingConfig, SteerablePolicy, fit_policy, load_base, reward_embedder
 from tacit.policies.storage import write_policy_files
 from tacit.rewards.model import RewardModel
-from tacit.training.loop import Event
+from tacit.training.run_log import Event, counting
 from tacit.training.unfinished import unfinished_run
 from tacit.workflows.items import item_vectors, text_vectors
 from tacit.workflows.reward import training_parts
@@ -62,11 +62,13 @@ def train_policy(
         parts = training_parts(table, training.seed)
         loaded = load_base(base, device=device, dtype=dtype)
         embedder = reward_embedder(reward, loaded)
-        vectors = item_vectors(table, embedder)
-        embed = None if isinstance(embedder, SuppliedVectors) else partial(text_vectors, embedder=embedder)
+        vectors = item_vectors(table, embedder, progress=counting(on_event, "embedding"))
+        told = counting(on_event, "embedding answers")
+        embed = partial(text_vectors, embedder=embedder, progress=told)
         policy = fit_policy(
             loaded, reward, table.item_texts(), vectors, parts.train, parts.validation, folder=unfinished,
-            target_groups=parts.target_groups, config=config, training=training, embed=embed, restart=overwrite,
+            target_groups=parts.target_groups, config=config, training=training, restart=overwrite,
+            embed=None if isinstance(embedder, SuppliedVectors) else embed,
             on_event=on_event,
         )  # fmt: skip
         if first_process():

@@ -20,7 +20,7 @@ from tacit.policies import (
     fit_policy,
     load_base,
 )
-from tacit.training.loop import Event
+from tacit.training.run_log import Event, counting
 from tacit.workflows.demo import Person, TextDemo
 from tacit.workflows.items import item_vectors
 from tacit.workflows.reward import training_parts
@@ -124,8 +124,15 @@ def policy_demo(
     asked = [prompt for prompt in story.new_questions if prompt != question][:questions]
     tastes = story.world.weights[[int(person.user_id.removeprefix("user-")) for person in story.people]]
 
+    walk = [t / (POINTS - 1) for t in range(POINTS)]
+    told, worths = counting(on_event, "answering new questions"), 0
+
     def worth(user: Any) -> list[float]:
         """Mean true reward of answers to the questions, for every person."""
+        nonlocal worths
+        worths += 1
+        if told is not None:
+            told(worths, 1 + len(states) + len(walk))
         answers = policy.generate(asked, user, sampling)
         seen = torch.cat([story.world.measure(q, said) for q, said in zip(asked, answers, strict=True)])
         return (seen.mean(0) @ tastes.T).tolist()
@@ -137,7 +144,6 @@ def policy_demo(
         return best_of(policy, resolve_embedder(story.embedder), [question], state, sampling)[0].answers[0]
 
     plain, steered = worth(None), [worth(state) for state in states]
-    walk = [t / (POINTS - 1) for t in range(POINTS)]
     return PolicyDemo(
         answered=tuple(
             Answered(person, best(state), own[place], plain[place])

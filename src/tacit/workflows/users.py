@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tacit.choices.table import ChoiceTable
+from tacit.embedders import Progress
 from tacit.embedders.embedder import Item
 from tacit.encoders.state import UserStates
 from tacit.episodes.from_table import choice_batch
@@ -82,20 +83,23 @@ class ScoredItem:
     population_rank: int
 
 
-def infer_user(model: RewardModel, table: ChoiceTable, user: str | None = None) -> InferredUser:
+def infer_user(
+    model: RewardModel, table: ChoiceTable, user: str | None = None, *, progress: Progress | None = None
+) -> InferredUser:
     """Infer one user from all of their choices in `table`, in one forward pass.
 
     Args:
         model: the reward model; its embedder makes the vectors.
         table: choices of exactly one user, or of several with `user` naming one.
         user: the user's id.
+        progress: called while items are embedded.
 
     Raises:
         ChoiceError: no such user, or several and none named.
         EmbeddingError, StateMismatchError: the model's embedder is missing or another one stands under its name.
     """
     own = _only(table, user)
-    vectors = item_vectors(own, embedder_of(model))
+    vectors = item_vectors(own, embedder_of(model), progress=progress)
     state = model.infer(choice_batch(own, vectors))
     posterior, prior = model.posterior(state), model.posterior(model.prior())
     doubt = information = None
@@ -126,8 +130,12 @@ def load_profile(path: str | PathLike[str]) -> UserStates:
         raise ModelFormatError(f"{path}: {error}") from None
 
 
-def score_items(model: RewardModel, state: UserStates, items: Sequence[Item]) -> list[ScoredItem]:
+def score_items(
+    model: RewardModel, state: UserStates, items: Sequence[Item], *, progress: Progress | None = None
+) -> list[ScoredItem]:
     """Rank (prompt, response) texts for one user: prompts in their order, the responses to each best first.
+
+    `progress` is called while items are embedded.
 
     Raises:
         StateMismatchError: another model made the state, or it holds several users.
@@ -142,7 +150,7 @@ def score_items(model: RewardModel, state: UserStates, items: Sequence[Item]) ->
     if not items:
         raise ChoiceError("no items to score; give at least one prompt with a response")
     model.posterior(state)  # refuses a state of another model before anything is embedded
-    vectors = text_vectors(items, embedder_of(model))
+    vectors = text_vectors(items, embedder_of(model), progress=progress)
     own, everyone = model.score(state, vectors)[0], model.score(model.prior(), vectors)[0]
     if not bool(own.isfinite().all()):
         raise ModelFormatError("the profile gives rewards that are not finite, so it is damaged; infer it again")

@@ -25,7 +25,7 @@ from tacit.rewards.config import RewardConfig
 from tacit.rewards.fit import fit_reward
 from tacit.rewards.model import RewardModel
 from tacit.training.config import TrainingConfig
-from tacit.training.loop import Event
+from tacit.training.run_log import Event, counting
 
 __all__ = ["METHODS", "AuditTraining", "Measured", "Trial", "measure", "pool"]
 
@@ -132,7 +132,10 @@ def measure(
         personal.append(fit_reward(task.train.index, task.vectors, config=seen, name=f"reward{what}", **base, **given))
     model, everybody = (min(models, key=lambda m: m.notes["validation_nll"]) for models in (personal, pooled))
     episodes = evaluation_episodes(task.test.index, max_k=max(ks), target_groups=task.test.targets, seed=seed)
-    found = predict(model, episodes, task.vectors, sorted(set(ks)), pooled=everybody, seed=seed)
+    found = predict(
+        model, episodes, task.vectors, sorted(set(ks)), pooled=everybody, seed=seed,
+        progress=counting(on_event, f"asking test users{label}"),
+    )  # fmt: skip
     return Trial(task, model, found)
 
 
