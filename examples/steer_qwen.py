@@ -14,11 +14,11 @@ import torch
 
 from tacit.choices.splits import cut, split_groups, split_users
 from tacit.embedders import resolve_embedder
+from tacit.embedders.table import item_vectors
 from tacit.episodes.from_table import choice_batch
 from tacit.errors import TacitError
 from tacit.policies import PolicyTrainingConfig, Sampling
 from tacit.training.config import TrainingConfig
-from tacit.workflows.items import item_vectors
 from tacit.workflows.policy import train_policy
 from tacit.workflows.reward import train_reward
 from tacit.worlds.text import TextWorld

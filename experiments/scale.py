@@ -70,8 +70,9 @@ def child(options: Namespace) -> dict[str, Any]:
 
     import torch
 
+    from tacit.embedders.table import item_vectors, table_embedder
     from tacit.training import TrainingConfig
-    from tacit.workflows import item_vectors, table_embedder, train_reward
+    from tacit.workflows import train_reward
 
     done("import")
     choices = generate(options)

@@ -145,7 +145,7 @@ def vector(number: int, **changes: Any) -> Prepare:
      vector(7, chosen_vector=[9, 9, 9])),
     ("none, though asked for", "train-reward one.jsonl --out out --embedder vectors", ("10 such are needed",)),
     ("none anywhere", TRAIN.replace("--embedder hash", "--embedder vectors"),
-     ("carries no vectors", "add chosen_vector and rejected_vector, or choose another --embedder")),
+     ("carries no vectors", "add chosen_vector and rejected_vector, or choose another embedder")),
 )  # fmt: skip
 def test_malformed_vectors(case: Case, run: Run, work: Path, base: Path) -> None:
     refuses(case, run, work, base)
@@ -217,7 +217,7 @@ def test_choices_that_are_not_one_users(case: Case, run: Run, work: Path, base: 
      file("items.jsonl", '{"prompt": "p", "response": "r"}\n{"prompt": null, "response": "r"}\n')),
     ("bad JSON", SCORE, ("row 1: not JSON",), file("items.jsonl", '{"prompt": "p", \n')),
     ("texts for a model of vectors", "score {base}/vmodel --profile p.json items.jsonl",
-     ("trained on vectors in the data", "use the Python API"), lambda work, base: profile_of_vectors(work, base)),
+     ("trained on vectors in the data", "give vectors"), lambda work, base: profile_of_vectors(work, base)),
 )  # fmt: skip
 def test_malformed_items(case: Case, run: Run, work: Path, base: Path) -> None:
     refuses(case, run, work, base)
@@ -225,9 +225,8 @@ def test_malformed_items(case: Case, run: Run, work: Path, base: Path) -> None:
 
 def profile_of_vectors(work: Path, base: Path) -> None:
     import tacit
-    from tacit.workflows.users import infer_user
 
-    infer_user(tacit.RewardModel.load(base / "vmodel"), tacit.read_choices(work / "vdata.jsonl"), "u1").save("p.json")
+    tacit.RewardModel.load(base / "vmodel").user(tacit.read_choices(work / "vdata.jsonl"), user="u1").save("p.json")
 
 
 EMBED = "embed data.jsonl --store store --embedder hash"

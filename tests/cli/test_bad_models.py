@@ -143,7 +143,7 @@ def pooled_from(folder: str) -> Prepare:
      config(lambda c: c["embedder"].update(spec={"name": "hash", "colour": 1}))),
     ("an embedder that is a number", INFER, ("names its embedder by {'name': 3}", AGAIN),
      config(lambda c: c["embedder"].update(spec={"name": 3}))),
-    ("no embedder", INFER, ("trained on bare vectors", "use the Python API"),
+    ("no embedder", INFER, ("trained on bare vectors", "give it vectors"),
      config(lambda c: c.update(embedder=None))),
 )  # fmt: skip
 def test_models(case: Case, run: Run, work: Path, base: Path) -> None:
@@ -163,14 +163,14 @@ NUMBERS = PROMPTS * 5  # evidence of as many choices, of latent size 4
 
 
 @cases(
-    ("missing", SCORE.replace("profile.json", "none.json"), ("cannot read or write none.json", "No such file")),
-    ("a folder", SCORE.replace("profile.json", "d"), ("cannot read or write d", "directory"), lambda work,
+    ("missing", SCORE.replace("profile.json", "none.json"), ("none.json does not exist", "make it with `tacit infer`")),
+    ("a folder", SCORE.replace("profile.json", "d"), ("d does not exist", "make it with"), lambda work,
      base: (work / "d").mkdir()),
     ("empty", SCORE, ("profile.json: the profile is not complete JSON", MAKE), file("profile.json", "")),
     ("truncated", SCORE, ("profile.json: the profile is not complete JSON", MAKE),
      file("profile.json", lambda b: b[: len(b) // 2])),
     ("no JSON", SCORE, ("not complete JSON", MAKE), file("profile.json", "z = 3")),
-    ("binary", SCORE, ("profile.json: not a text file", "make one with `tacit infer`"),
+    ("binary", SCORE, ("profile.json: not a text file", MAKE),
      file("profile.json", b"\x80\x81\xff")),
     ("endless", SCORE, ("not complete JSON", MAKE), file("profile.json", "[" * 200_000)),
     ("a list", SCORE, ("profile schema 'list'", MAKE), profile(lambda p: [p])),

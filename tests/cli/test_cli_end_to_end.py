@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from cli_world import PROMPTS, TINY, USERS, Run, small_rows, write_rows
 from safetensors.torch import load_file
 
 import tacit
-from tacit.workflows.users import infer_user, load_profile, score_items
 
 
 def tacit_process(*argv: object, before: str = "") -> subprocess.CompletedProcess[str]:
@@ -227,13 +227,53 @@ def test_one_of_several_users_is_named(run: Run, work: Path, base: Path) -> None
 
 def test_three_lines_of_python_do_what_the_verbs_do(run: Run, work: Path, base: Path) -> None:
     model = tacit.RewardModel.load(base / "model")
-    user = infer_user(model, tacit.read_choices(work / "one.jsonl"))
-    ranked = score_items(model, user.state, [("Question 1?", "Yes, 1."), ("Question 1?", "A long story.")])
-    assert [item.rank for item in ranked] == [1, 2]
-    again = score_items(
-        model, load_profile(work / "profile.json"), [("Question 1?", "Yes, 1."), ("Question 1?", "A long story.")]
-    )
-    assert again == ranked
+    ranked = model.user(work / "one.jsonl").score("Question 1?", ["Yes, 1.", "A long story."])
+    assert [answer.rank for answer in ranked] == [1, 2]
+    assert model.load_user(work / "profile.json").score("Question 1?", ["Yes, 1.", "A long story."]) == ranked
+
+
+def test_choices_are_added_and_forgotten_as_if_inferred_at_once(run: Run, work: Path, base: Path) -> None:
+    rows = [json.loads(line) for line in (work / "one.jsonl").read_text().splitlines()]
+    write_rows(work / "first.jsonl", rows[:4])
+    write_rows(work / "rest.jsonl", rows[4:])
+    assert run("infer", base / "model", "first.jsonl", "--out", "p.json")[0] == 0
+    before = (work / "p.json").read_bytes()
+    code, out, err = run("add", "p.json", "rest.jsonl", "--model", base / "model", "--json")
+    assert code == 0, err
+    assert (json.loads(out)["choices_before"], json.loads(out)["choices"]) == (4, 6)
+    whole = tacit.RewardModel.load(base / "model").user(work / "one.jsonl")
+    added = tacit.RewardModel.load(base / "model").load_user(work / "p.json")
+    assert added.score("Question 1?", ["Yes, 1.", "No."]) == whole.score("Question 1?", ["Yes, 1.", "No."])
+    assert run("add", "p.json", "rest.jsonl", "--model", base / "model", "--forget", "--out", "q.json")[0] == 0
+    assert (work / "q.json").read_bytes() == before
+    code, _, err = run("add", "p.json", "data.jsonl", "--model", base / "model", "--out", "q.json")
+    assert (code, "give --overwrite" in err or "exists" in err) == (2, True)
+    code, _, err = run("add", "absent.json", "rest.jsonl", "--model", base / "model")
+    assert (code, "make it with `tacit infer`" in err) == (2, True)
+
+
+def test_all_users_of_a_log_go_into_one_file(run: Run, work: Path, base: Path) -> None:
+    code, out, err = run("infer", base / "model", "data.jsonl", "--out", "all.parquet", "--json")
+    assert code == 0, err
+    assert json.loads(out)["users"] == len({row["user_id"] for row in small_rows()})
+    write_rows(work / "items.jsonl", [{"prompt": "Question 1?", "response": text} for text in ("Yes, 1.", "No.")])
+    code, one, _ = run("score", base / "model", "--profile", "all.parquet", "--user", "u1", "items.jsonl", "--json")
+    assert code == 0
+    _, other, _ = run("score", base / "model", "--profile", "profile.json", "items.jsonl", "--json")
+    for a, b in zip(json.loads(one)["ranking"], json.loads(other)["ranking"], strict=True):
+        assert (a["response"], a["score"]) == (b["response"], pytest.approx(b["score"], abs=1e-5))
+    code, _, err = run("score", base / "model", "--profile", "all.parquet", "items.jsonl")
+    assert (code, "name one with --user 'ID'" in err) == (2, True)
+
+
+def test_a_user_is_explained_in_words(run: Run, work: Path, base: Path) -> None:
+    code, out, err = run("explain", base / "model", "--profile", "profile.json", "one.jsonl")
+    assert code == 0, err
+    assert "likes more than most people do:" in out
+    assert "likes less than most people do:" in out
+    write_rows(work / "items.jsonl", [{"prompt": "Question 1?", "response": text} for text in ("Yes, 1.", "No.")])
+    code, out, _ = run("explain", base / "model", "--profile", "profile.json", "items.jsonl", "--json")
+    assert {each["answer"] for each in json.loads(out)["moved"]} == {"Yes, 1.", "No."}
 
 
 def test_what_people_read(run: Run, work: Path, base: Path) -> None:

@@ -17,7 +17,7 @@ from tiny_base import save_base
 import tacit.policies.trainer
 from tacit.cli import main
 from tacit.policies import Sampling, SteerablePolicy, load_base
-from tacit.workflows.users import load_profile
+from tacit.users import read_profile
 
 
 def ran(*command: object) -> None:
@@ -190,7 +190,7 @@ def said(run: Run, *more: object) -> list[str]:
 
 def live(story: Path, who: str | None, **more: Any) -> list[str]:
     policy = SteerablePolicy.load(story / "policy")
-    user = policy.reward.prior() if who == "prior" else None if who is None else load_profile(story / who)
+    user = policy.reward.prior() if who == "prior" else None if who is None else read_profile(story / who)[1]
     sampling = Sampling(**{"max_new_tokens": 12, "temperature": 0.7} | more)
     return policy.generate(["Question 1?"], user, sampling)[0]
 
@@ -224,7 +224,7 @@ def test_a_mix_leads_from_one_user_to_the_other(run: Run, desk: Path, story: Pat
     assert said(run, *toward, "--mix", "0") == live(story, "short.json")
     assert said(run, *toward, "--mix", "1") == live(story, "long.json")
     policy = SteerablePolicy.load(story / "policy")
-    z = policy.mix(load_profile("short.json"), load_profile("long.json"), 0.25)
+    z = policy.mix(read_profile("short.json")[1], read_profile("long.json")[1], 0.25)
     expected = policy.generate(["Question 1?"], z, Sampling(max_new_tokens=12, temperature=0.7))[0]
     assert said(run, *toward, "--mix", "0.25") == expected
     assert said(run, story / "policy", "--toward", "long.json", "--mix", "1") == live(story, "long.json")
@@ -263,7 +263,7 @@ def test_an_exported_adapter_is_the_users_policy_in_stock_peft(
     assert found["largest_difference"] <= found["tolerance"] < found["moved"]
     assert {path.name for path in (desk / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     policy = SteerablePolicy.load(story / "policy")
-    user = policy.reward.prior() if who is None else load_profile(who)
+    user = policy.reward.prior() if who is None else read_profile(who)[1]
     fresh = PeftModel.from_pretrained(load_base(str(story / "llm")).model, desk / "adapter").eval()
     ids = torch.tensor([[1, 60, 70, 80, 90]])
     with policy.steered(user) as model, torch.no_grad():

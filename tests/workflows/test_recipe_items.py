@@ -9,10 +9,10 @@ import pytest
 from tacit.choices import Choice, ChoiceTable
 from tacit.embedders import HashEmbedder, ItemStore
 from tacit.embedders.embedder import Item
+from tacit.embedders.table import item_vectors, open_store
 from tacit.errors import EmbeddingError
 from tacit.rewards.seen import Seen
 from tacit.workflows.assessment import known_groups
-from tacit.workflows.items import item_vectors, open_store
 
 
 class Counting(HashEmbedder):

@@ -12,12 +12,12 @@ from torch.nn.functional import one_hot
 
 from tacit.choices.index import ChoiceIndex
 from tacit.embedders import resolve_embedder
+from tacit.embedders.table import text_vectors
 from tacit.episodes import step_generator
 from tacit.policies import ModulatorConfig, SteerablePolicy, load_base
 from tacit.policies.fit import choice_evidence, fit_policy
 from tacit.policies.pairs import user_latents
 from tacit.policies.teacher import Rewards, inferred_rewards
-from tacit.workflows.items import text_vectors
 from tacit.worlds.text.base_model import text_base
 from tacit_experiments.steering.setting import NAT
 from tacit_experiments.steering.world import SteeringWorld

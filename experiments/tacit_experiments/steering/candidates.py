@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from tacit.embedders import resolve_embedder
+from tacit.embedders.table import text_vectors
 from tacit.policies import SteerablePolicy
-from tacit.workflows.items import text_vectors
 from tacit_experiments.steering.world import SteeringWorld
 
 __all__ = ["ROOM", "Pool", "best_of_pool", "draw_pool", "with_examples"]

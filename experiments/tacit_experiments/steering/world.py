@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tacit.choices.splits import cut, split_groups, split_users
 from tacit.embedders import resolve_embedder
+from tacit.embedders.table import item_vectors
 from tacit.errors import ConfigError
 from tacit.evaluation.episodes import EvaluationEpisodes, evaluation_episodes
 from tacit.policies import SteerablePolicy
@@ -18,7 +19,6 @@ from tacit.policies.implicit_reward import implicit_choices
 from tacit.policies.pairs import context_latents, tokenise
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
-from tacit.workflows.items import item_vectors
 from tacit.workflows.reward import TrainedReward, train_reward, training_parts
 from tacit.worlds.text import ATTRIBUTES, TextWorld, calibrate_scale
 from tacit_experiments.steering.observer import bayes_observer

@@ -1,5 +1,8 @@
 """Options of every verb that reads rows, and the one way in which verbs read them."""
 
+import sys
+import types
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +38,7 @@ def read_rows(
     """The choices of a file, as the options say."""
     from tacit.choices import read_choices
 
+    _spare_pandas()
     return read_choices(data, skip_bad_rows=skip_bad_rows, columns=columns_of(columns), format=format, user=user)
 
 
@@ -42,7 +46,23 @@ def read_items(data: str, skip_bad_rows: bool = False, columns: Sequence[str] | 
     """The (prompt key, response) items of a file, as the options say."""
     from tacit.choices import read_items
 
+    _spare_pandas()
     return read_items(data, skip_bad_rows=skip_bad_rows, columns=columns_of(columns))
+
+
+def _spare_pandas() -> None:
+    """Let pyarrow find no pandas, which it would otherwise import for the first list it reads: a third of a second."""
+    if "pandas" not in sys.modules:
+        sys.modules["pandas"] = types.ModuleType("pandas")  # without what pyarrow looks for, so it does without
+        sys.modules["pandas"].__version__ = "0"  # type: ignore[attr-defined]
+        try:
+            import pyarrow as pa
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pa.array([0])  # it looks once and remembers
+        finally:
+            del sys.modules["pandas"]
 
 
 def columns_of(given: Sequence[str] | None) -> dict[str, str] | None:

@@ -2,11 +2,10 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, ConfigDict
-from rich.table import Table
 
 from tacit.cli._config import ConfigFile, Settings, read_config
 from tacit.cli._options import Out, Seed
@@ -14,12 +13,11 @@ from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
-from tacit.evaluation.audit import Audit, check_settings, plan_audit, write_audit
-from tacit.evaluation.audit import audit as run_audit
-from tacit.evaluation.audit.measuring import AuditTraining
-from tacit.evaluation.audit.story import gain_table, sentence, settle, warning
-from tacit.rewards import RewardConfig
-from tacit.workflows import item_vectors, table_embedder
+from tacit.evaluation.audit.config import AuditTraining, check_settings
+from tacit.rewards.config import RewardConfig
+
+if TYPE_CHECKING:
+    from tacit.evaluation.audit import Audit
 
 __all__ = ["EXAMPLE", "AuditConfig", "audit"]
 
@@ -69,6 +67,11 @@ def audit(
     started = time.perf_counter()
     with progress(f"reading {data}") as report:
         table = read_rows(data, skip_bad_rows, columns, format)
+        from tacit.embedders.table import item_vectors, table_embedder
+        from tacit.evaluation.audit.pages import write_audit
+        from tacit.evaluation.audit.run import audit as run_audit
+        from tacit.evaluation.audit.run import plan_audit
+
         plan_audit(table, repeats=repeats, seed=seed)  # to fail before hours of embedding
         report.phase("embedding")
         chosen = table_embedder(table, embedder)
@@ -91,8 +94,12 @@ def audit(
     return Result(result, [*_view(found), f"written: {', '.join(written)} ({seconds:.0f} s)"])
 
 
-def _view(found: Audit) -> list[Any]:
+def _view(found: "Audit") -> list[Any]:
     """The verdict, what is wrong or missing, and the numbers by k."""
+    from rich.table import Table
+
+    from tacit.evaluation.audit.story import gain_table, sentence, settle, warning
+
     table = Table(title="predicted right, %, by choices seen of a new user", title_justify="left")
     for name in ("choices", "users", "one model", "personalised", "gain, points"):
         table.add_column(name, justify="right")

@@ -2,25 +2,29 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from tacit.cli._options import Out, Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
-from tacit.cli._rows import Format, Map, SkipBadRows, columns_of
+from tacit.cli._rows import Format, Map, SkipBadRows, columns_of, read_rows
 from tacit.errors import ConfigError
-from tacit.evaluation.benchmark import METHODS, Benchmark, read_tuned, run_benchmark, tune
-from tacit.evaluation.benchmark.datasets import DATASETS, Rows, Sources, expand, find_dataset
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tacit.evaluation.benchmark import Benchmark
+    from tacit.evaluation.benchmark.datasets import Sources
 
 __all__ = ["EXAMPLE", "benchmark"]
 
 EXAMPLE = "tacit benchmark --data text-sphere --data polis-unseen --out benchmark/"
 FAST = (("synthetic",), ("np_btl", "btl", "laplace", "mixture"), 1)
 SEEDS, FULL_SEEDS = 3, 5
+_FILES = (".jsonl", ".json", ".csv", ".tsv", ".gz", ".parquet")
 
 
 def benchmark(
@@ -58,6 +62,12 @@ def benchmark(
     # Finished cells and tuned settings are there to be used again; only a finished table is not replaced unasked.
     out = prepare_out(out, own="benchmark.json", overwrite=overwrite or tuning, extends=("cache", "tuned.json"))
     folder = os.environ.get("TACIT_DATA")
+    for name in data or ():
+        if Path(name).suffix in _FILES:  # before anything heavy is imported
+            read_rows(name, skip_bad_rows, columns, format)
+    from tacit.evaluation.benchmark import METHODS, read_tuned, run_benchmark, tune
+    from tacit.evaluation.benchmark.datasets import Rows, Sources, expand, find_dataset
+
     rows = Rows(skip_bad_rows, format, tuple(sorted((columns_of(columns) or {}).items())))
     sources = Sources(Path(folder) if folder else None, cache or out / "cache", rows)
     datasets = expand(data or list(FAST[0])) if data or fast else _present(sources)
@@ -80,16 +90,22 @@ def benchmark(
     return Result(found.to_json() | {"written": written}, [*_tables(found), f"written: {', '.join(written)}"])
 
 
-def _present(sources: Sources) -> list[str]:
+def _present(sources: "Sources") -> list[str]:
+    from tacit.evaluation.benchmark.datasets import DATASETS
+
     return [name for name, each in DATASETS.items() if each.needs is None or _has(sources, each.needs)]
 
 
-def _has(sources: Sources, folder: str) -> bool:
+def _has(sources: "Sources", folder: str) -> bool:
     return sources.data is not None and (sources.data / folder).is_dir()
 
 
-def _tables(found: Benchmark) -> list[Table]:
+def _tables(found: "Benchmark") -> list["Table"]:
     """One table for each dataset: accuracy by k, ours first."""
+    from rich.table import Table
+
+    from tacit.evaluation.benchmark import METHODS
+
     tables = []
     for result in found.results.values():
         table = Table(title=f"{result.name}: accuracy, %", title_justify="left")

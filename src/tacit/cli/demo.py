@@ -2,7 +2,7 @@
 
 import textwrap
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -14,13 +14,11 @@ from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli.synthetic import synthetic_table
-from tacit.evaluation import plot_accuracy, plot_reliability
 from tacit.files import fill_folder, write_json
-from tacit.workflows.demo import CHOICES_SHOWN, KS, Person, TextDemo, text_demo
-from tacit.workflows.demo_plots import plot_continuum, plot_people
-from tacit.workflows.policy_demo import ANSWERS, PolicyDemo, policy_demo
-from tacit.workflows.synthetic import synthetic_experiment
-from tacit.workflows.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
+
+if TYPE_CHECKING:
+    from tacit.workflows.demo import Person, TextDemo
+    from tacit.workflows.policy_demo import PolicyDemo
 
 __all__ = ["EXAMPLE", "demo"]
 
@@ -39,6 +37,13 @@ def demo(
 ) -> Result:
     """Two experiments and three people: what a handful of choices buys, on the CPU, with no data needed."""
     out = prepare_out(out, own="results.json", overwrite=overwrite)
+    from tacit.evaluation import plot_accuracy, plot_reliability
+    from tacit.workflows.demo import CHOICES_SHOWN, text_demo
+    from tacit.workflows.demo_plots import plot_continuum, plot_people
+    from tacit.workflows.policy_demo import ANSWERS, policy_demo
+    from tacit.workflows.synthetic import synthetic_experiment
+    from tacit.workflows.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
+
     with progress("demo") as report:
         synthetic = synthetic_experiment(
             [seed], methods=("np_btl", "btl"), steps=300 if fast else None, test_users=1000 if fast else 4000,
@@ -78,7 +83,9 @@ def demo(
     return Result(data, view)
 
 
-def _text_table(story: TextDemo) -> Table:
+def _text_table(story: "TextDemo") -> Table:
+    from tacit.workflows.demo import KS
+
     n = max(story.report.n_users.values())
     table = Table(title=f"accuracy, %, on new questions, {n} people nobody has seen", title_justify="left")
     table.add_column("method", no_wrap=True)
@@ -91,7 +98,7 @@ def _text_table(story: TextDemo) -> Table:
     return table
 
 
-def _person(person: Person) -> Panel:
+def _person(person: "Person") -> Panel:
     """Choices made, and the same answers in this person's order."""
     lines = ["some of the choices it saw (+ chosen, - rejected):"]
     for choice in person.choices[:3]:
@@ -105,7 +112,7 @@ def _person(person: Person) -> Panel:
     return Panel("\n".join(lines), title=f"{person.user_id} {person.wants}", title_align="left", width=80)
 
 
-def _answers(policy: PolicyDemo) -> list[Panel]:
+def _answers(policy: "PolicyDemo") -> list[Panel]:
     """What the base, a stranger and each person get."""
     said = [("the base, before training", policy.base), ("somebody of whom nothing is known", policy.stranger)]
     said += [

@@ -10,8 +10,6 @@ from tacit.cli._options import Seed
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
-from tacit.workflows.embed import embed_items
-from tacit.workflows.items import table_embedder
 
 __all__ = ["EXAMPLE", "embed"]
 
@@ -38,6 +36,9 @@ def embed(
     """
     with progress(f"reading {data}") as report:
         table = read_rows(data, skip_bad_rows, columns, format)
+        from tacit.embedders.table import table_embedder
+        from tacit.workflows.embed import embed_items
+
         report.phase("embedding")
         chosen = table_embedder(table, embedder)
         done = embed_items(table, chosen, store, progress=report)

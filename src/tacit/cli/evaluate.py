@@ -1,18 +1,21 @@
 """`tacit evaluate`: accuracy and calibration by number of choices, with controls."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
+from tacit.cli._models import find_model
 from tacit.cli._options import Out, Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.errors import ConfigError
-from tacit.evaluation import Report
-from tacit.workflows.assessment import KS, assess, load_with_control
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tacit.evaluation import Report
 
 __all__ = ["EXAMPLE", "evaluate"]
 
@@ -27,7 +30,7 @@ def evaluate(
     out: Out,
     k: Annotated[
         str, typer.Option("--k", metavar="K,K,...", help="Numbers of choices to infer each user from.")
-    ] = ",".join(map(str, KS)),
+    ] = "0,1,3,5,10,20",
     columns: Map = None,
     format: Format = None,  # noqa: A002
     skip_bad_rows: SkipBadRows = False,
@@ -37,10 +40,13 @@ def evaluate(
     """Measure how well the model predicts users' choices from a few of their other choices, beside its controls."""
     ks = _parse_ks(k)
     out = prepare_out(out, own="results.json", overwrite=overwrite)
+    folder = find_model(model)
     with progress(f"reading {data}") as report:
         table = read_rows(data, skip_bad_rows, columns, format)
+        from tacit.workflows.assessment import assess, load_with_control
+
         report.phase(f"loading {model}")
-        reward, pooled = load_with_control(model)
+        reward, pooled = load_with_control(folder)
         assessment = assess(reward, table, pooled=pooled, ks=ks, seed=seed, on_event=report.event)
         report.phase(f"writing {out}")
         written = [str(path) for path in assessment.write(out)]
@@ -56,8 +62,10 @@ def _parse_ks(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _by_method(report: Report) -> Table:
+def _by_method(report: "Report") -> "Table":
     """Accuracy by k of the model and its controls, and what is gained over the pooled reward."""
+    from rich.table import Table
+
     table = Table(title="accuracy, %, with 95 % intervals over users", title_justify="left")
     for name in ("k", "users", *report.methods, *(["gain over pooled"] if "pooled" in report.gain else [])):
         table.add_column(name, justify="right", no_wrap=name == "model")
@@ -71,8 +79,10 @@ def _by_method(report: Report) -> Table:
     return table
 
 
-def _by_part(report: Report) -> Table:
+def _by_part(report: "Report") -> "Table":
     """Accuracy by part of the data and k."""
+    from rich.table import Table
+
     table = Table(title="accuracy, %, by what was seen in training", title_justify="left")
     table.add_column("part")
     for number in report.n_users:

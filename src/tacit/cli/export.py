@@ -10,7 +10,7 @@ from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.policies import SteerablePolicy, export_adapter
-from tacit.workflows.users import load_profile
+from tacit.users.profiles import read_profile
 
 __all__ = ["EXAMPLE", "export"]
 
@@ -37,7 +37,7 @@ def export(
     out = prepare_out(out, own="adapter_config.json", overwrite=overwrite, whole=True)
     with progress(f"loading {policy}") as report:
         loaded = SteerablePolicy.load(policy, base=base, device=device, dtype="float32")
-        user = load_profile(profile) if profile else loaded.reward.prior()
+        user = read_profile(profile)[1] if profile else loaded.reward.prior()
         report.phase("checking the adapter against the policy")
         found = export_adapter(loaded, user, out)
     data = {

@@ -13,7 +13,7 @@ from tacit.errors import ConfigError
 from tacit.files import write_json
 from tacit.policies import Sampling, SteerablePolicy
 from tacit.policies.policy import User
-from tacit.workflows.users import load_profile
+from tacit.users.profiles import read_profile
 
 __all__ = ["EXAMPLE", "generate"]
 
@@ -69,9 +69,9 @@ def generate(
         loaded = SteerablePolicy.load(policy, base=base, device=device, dtype=dtype)
         user: User | None = None
         if not unsteered:
-            user = load_profile(profile) if profile else loaded.reward.prior()
+            user = read_profile(profile)[1] if profile else loaded.reward.prior()
             if toward is not None and mix is not None:
-                user = loaded.mix(user, load_profile(toward), mix)
+                user = loaded.mix(user, read_profile(toward)[1], mix)
         report.phase("answering")
         answers = loaded.generate(prompt, user, sampling)
     data = {"answers": [{"prompt": p, "responses": texts} for p, texts in zip(prompt, answers, strict=True)]}

@@ -1,32 +1,32 @@
-"""`tacit infer`: a user's profile from a few choices."""
+"""`tacit infer`: a user's profile from a few choices, or the profiles of all users of a log."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
+from tacit.cli._models import find_model
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
-from tacit.rewards import RewardModel
-from tacit.workflows.users import InferredUser, infer_user
+from tacit.cli._users import moved_table, summary
+
+if TYPE_CHECKING:
+    from tacit.users import Users
 
 __all__ = ["EXAMPLE", "infer"]
 
 EXAMPLE = "tacit infer model/ choices.jsonl --out profile.json"
 
-_SHOWN = 3
-
 
 def infer(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of `tacit train-reward`, or a hub name.")],
-    choices: Annotated[
-        str, typer.Argument(metavar="CHOICES", help="Preferences of one user, or of several and --user.")
+    choices: Annotated[str, typer.Argument(metavar="CHOICES", help="Preferences of one user, or of many.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="profile.json for one user, profiles.parquet for all.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="PROFILE.json", help="File for the profile.")],
     user: Annotated[
         str | None, typer.Option("--user", metavar="ID", help="Whose choices, if there are several.")
     ] = None,
@@ -36,35 +36,47 @@ def infer(
     overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
-    """Infer a user from a few choices in one forward pass, and keep what was inferred as a small JSON file.
+    """Infer a user from a few choices in one forward pass, and keep what was inferred as a small file.
 
-    Nothing here is random; --seed is taken because every verb takes it.
+    With --out FILE.parquet every user of CHOICES is inferred, a row each. Nothing here is random; --seed is taken
+    because every verb takes it.
     """
-    out = prepare_file(out, own="encoder", overwrite=overwrite)
-    with progress(f"loading {model}") as report:
-        reward = RewardModel.load(model)
+    many = out.suffix == ".parquet"
+    prepare_file(out, own=None if many else "encoder", overwrite=overwrite)
+    folder = find_model(model)
+    with progress(f"reading {choices}") as report:
         table = read_rows(choices, skip_bad_rows, columns, format, user=user)
-        report.phase("embedding")
-        inferred = infer_user(reward, table, user, progress=report)
-    inferred.save(out)
-    view = [_summary(inferred), _moved(inferred), f"written: {out}"]
-    return Result(inferred.to_json() | {"out": str(out)}, view)
+        from tacit.rewards.model import RewardModel
+        from tacit.users.user import one_user
+
+        if not many:
+            table = one_user(table, user)
+        report.phase(f"loading {model}")
+        reward = RewardModel.load(folder)
+        report.phase("inferring")
+        if many:
+            users = reward.users(table)
+            users.save(out)
+            return Result(*_all(users, out))
+        one = reward.user(table)
+        moved = one.explain(table)
+    one.save(out)
+    data = {"user": one.id, "choices": one.choices, "doubt": one.doubt, "information": one.information}
+    view = [summary(one), moved_table(moved), f"written: {out}"]
+    return Result(data | {"moved": [_plain(each) for each in moved], "out": str(out)}, view)
 
 
-def _summary(inferred: InferredUser) -> str:
-    text = f"user {shorten(inferred.user_id)}: {inferred.choices} choices"
-    if inferred.doubt is None:
-        return f"{text}; this model keeps no doubt"
-    text = f"{text}; doubt {100 * inferred.doubt:.0f} % of a stranger's"
-    return text if inferred.information is None else f"{text}, {inferred.information:.1f} nats learnt"
+def _all(users: "Users", out: Path) -> tuple[dict[str, Any], list[str]]:
+    counts = sorted(one.choices for one in users)
+    middle = counts[len(counts) // 2]
+    text = f"{len(users):,} users, {counts[0]} to {counts[-1]} choices each (median {middle})"
+    data = {"users": len(users), "choices": sum(counts), "out": str(out)}
+    return data, [text, f"first: {shorten(users.ids[0])}", f"written: {out}"]
 
 
-def _moved(inferred: InferredUser) -> Table:
-    """The answers whose reward rose and fell most against the population's."""
-    table = Table(title="what moved most against the population", title_justify="left")
-    table.add_column("reward", justify="right")
-    table.add_column("response")
-    for item in sorted(inferred.moved[: 2 * _SHOWN], key=lambda item: -item["shift"]):
-        doubt = "" if item["doubt"] is None else f" ± {item['doubt']:.2f}"
-        table.add_row(f"{item['shift']:+.2f}{doubt}", shorten(item["response"]))
-    return table
+def _plain(moved: Any) -> dict[str, Any]:
+    from tacit.choices.conversation import prompt_said
+
+    return {
+        "prompt": prompt_said(moved.prompt), "response": moved.answer, "shift": moved.shift, "doubt": moved.doubt,
+    }  # fmt: skip

@@ -1,33 +1,35 @@
 """`tacit score`: answers ranked for the user of a profile."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from tacit.choices.conversation import prompt_said, prompt_text
+from tacit.cli._models import find_model
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
 from tacit.cli._rows import Map, SkipBadRows, read_items
-from tacit.files import write_json
-from tacit.rewards import RewardModel
-from tacit.workflows.users import ScoredItem, load_profile, score_items
+from tacit.cli._users import OfUser, Profile
+from tacit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tacit.users import Answer
 
 __all__ = ["EXAMPLE", "score"]
 
 EXAMPLE = "tacit score model/ --profile profile.json items.jsonl"
-
 _SHOWN = 10
 
 
 def score(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of `tacit train-reward`, or a hub name.")],
     items: Annotated[str, typer.Argument(metavar="ITEMS", help="Answers: columns prompt and response.")],
-    profile: Annotated[Path, typer.Option("--profile", metavar="PROFILE.json", help="From `tacit infer`.")],
+    profile: Profile,
+    user: OfUser = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="JSON file for the ranking.")] = None,
     columns: Map = None,
     skip_bad_rows: SkipBadRows = False,
@@ -40,34 +42,53 @@ def score(
     """
     if out is not None:
         prepare_file(out, own="ranking", overwrite=overwrite)
-    with progress(f"loading {model}") as report:
-        reward, state = RewardModel.load(model), load_profile(profile)
-        wanted = read_items(items, skip_bad_rows, columns)
+    if not profile.is_file():
+        raise ConfigError(f"{profile} does not exist; make it with `tacit infer`")
+    folder = find_model(model)
+    asked: dict[str, list[tuple[str, str]]] = {}
+    with progress(f"reading {items}") as report:
+        for prompt, answer in read_items(items, skip_bad_rows, columns):
+            asked.setdefault(prompt, []).append((prompt, answer))
+        from tacit.files import write_json
+        from tacit.rewards.model import RewardModel
+
+        report.phase(f"loading {model}")
+        known = RewardModel.load(folder).load_user(profile, user)
         report.phase("embedding")
-        ranked = score_items(reward, state, wanted, progress=report)
-    data = {"ranking": [asdict(item) | {"prompt": prompt_said(item.prompt)} for item in ranked]}
+        ranked = known.rank(asked, progress=report)
+    data = {"ranking": [_plain(prompt, answer) for prompt, answers in ranked.items() for answer in answers]}
     if out is not None:
         write_json(out, data)
     return Result(data, [*_tables(ranked), *([] if out is None else [f"written: {out}"])])
 
 
-def _tables(ranked: list[ScoredItem]) -> list[Table | str]:
+def _plain(prompt: str, answer: "Answer") -> dict[str, Any]:
+    from tacit.choices.conversation import prompt_said
+
+    return {
+        "prompt": prompt_said(prompt), "response": answer.text, "score": answer.score, "rank": answer.rank,
+        "population_score": answer.population_score, "population_rank": answer.population_rank,
+    }  # fmt: skip
+
+
+def _tables(ranked: dict[str, list["Answer"]]) -> list["Table | str"]:
     """One table per prompt, best first for the user."""
-    prompts: dict[str, list[ScoredItem]] = {}
-    for item in ranked:
-        prompts.setdefault(item.prompt, []).append(item)
+    from rich.table import Table
+
+    from tacit.choices.conversation import prompt_text
+
     view: list[Table | str] = [
         "in brackets: the population; scores are in nats and mean something under one prompt only"
     ]
-    for prompt, items in list(prompts.items())[:_SHOWN]:
+    for prompt, answers in list(ranked.items())[:_SHOWN]:
         table = Table(title=shorten(prompt_text(prompt)), title_justify="left")
         table.add_column("rank", justify="right", no_wrap=True)
         table.add_column("score", justify="right", no_wrap=True)
         table.add_column("response")
-        for item in items:
-            rank, score = f"{item.rank} ({item.population_rank})", f"{item.score:.2f} ({item.population_score:.2f})"
-            table.add_row(rank, score, shorten(item.response))
+        for each in answers:
+            rank, score = f"{each.rank} ({each.population_rank})", f"{each.score:.2f} ({each.population_score:.2f})"
+            table.add_row(rank, score, shorten(each.text))
         view.append(table)
-    if len(prompts) > _SHOWN:
-        view.append(f"and {len(prompts) - _SHOWN} prompts more: --json and --out give all")
+    if len(ranked) > _SHOWN:
+        view.append(f"and {len(ranked) - _SHOWN} prompts more: --json and --out give all")
     return view

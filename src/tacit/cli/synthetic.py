@@ -1,18 +1,20 @@
 """`tacit synthetic`: the paper's 1-D experiment."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from tacit.cli._options import Out, Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.files import fill_folder, write_json
-from tacit.workflows.synthetic import KS, SyntheticResult, synthetic_experiment
-from tacit.workflows.synthetic_plots import LABELS, plot_reward_curves, plot_synthetic_accuracy
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tacit.workflows.synthetic import SyntheticResult
 
 __all__ = ["EXAMPLE", "synthetic", "synthetic_table"]
 
@@ -30,6 +32,9 @@ def synthetic(
 ) -> Result:
     """Train NP-BTL (predictive, deterministic, ELBO), BTL and DPL on the paper's 1-D task, beside the Bayes line."""
     out = prepare_out(out, own="results.json", overwrite=overwrite)
+    from tacit.workflows.synthetic import synthetic_experiment
+    from tacit.workflows.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
+
     with progress("synthetic") as report:
         result = synthetic_experiment(range(seed, seed + seeds), steps=steps, on_event=report.event)
     data = result.to_json()
@@ -41,8 +46,13 @@ def synthetic(
     return Result(data | {"written": written}, [synthetic_table(result), f"written: {', '.join(written)}"])
 
 
-def synthetic_table(result: SyntheticResult) -> Table:
+def synthetic_table(result: "SyntheticResult") -> "Table":
     """Accuracy by k in percent, the Bayes-optimal line first, seconds of training last."""
+    from rich.table import Table
+
+    from tacit.workflows.synthetic import KS
+    from tacit.workflows.synthetic_plots import LABELS
+
     title = f"accuracy, %, on unseen pairs of unseen users; mean of {len(result.runs)} seed(s); s = seconds of training"
     table = Table(title=title, title_justify="left")
     table.add_column("method", no_wrap=True)

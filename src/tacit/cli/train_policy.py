@@ -2,22 +2,24 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, ConfigDict
-from rich.table import Table
 
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
+from tacit.cli._models import find_model
 from tacit.cli._options import SeedOverride
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.errors import ConfigError
-from tacit.policies import PolicyConfig, PolicyTrainingConfig
-from tacit.rewards import RewardModel
-from tacit.workflows.policy import train_policy as train
+from tacit.policies.training_config import PolicyTrainingConfig
+from tacit.steering.config import PolicyConfig
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["EXAMPLE", "TrainPolicyConfig", "train_policy"]
 
@@ -69,8 +71,13 @@ def train_policy(
         raise ConfigError("expected DATA, --base MODEL, --reward DIR and --out DIR; see `tacit train-policy --help`")
     out = prepare_out(out, own="reward/config.json", overwrite=overwrite, whole=True)
     started = time.perf_counter()
+    folder = find_model(reward)
     with progress(f"reading {data}") as report:
-        model, table = RewardModel.load(reward), read_rows(data, skip_bad_rows, columns, format)
+        table = read_rows(data, skip_bad_rows, columns, format)
+        from tacit.rewards.model import RewardModel
+        from tacit.workflows.policy import train_policy as train
+
+        model = RewardModel.load(folder)
         report.phase("training")
         policy = train(
             table, model, base, out, config=configured.policy, training=configured.training, device=device,
@@ -98,8 +105,10 @@ def train_policy(
     return Result(result, [summary, _table(found), f"written: {out} ({result['seconds']:.0f} s)"])
 
 
-def _table(found: dict[str, float]) -> Table:
+def _table(found: dict[str, float]) -> "Table":
     """Implicit-reward accuracy on validation users."""
+    from rich.table import Table
+
     table = Table(title="on validation users: how often the policy favours what they chose", title_justify="left")
     table.add_column("")
     table.add_column("accuracy, %", justify="right")

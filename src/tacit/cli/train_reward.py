@@ -2,11 +2,10 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, ConfigDict
-from rich.table import Table
 
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
 from tacit.cli._options import SeedOverride
@@ -15,11 +14,11 @@ from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.errors import ConfigError
-from tacit.rewards import RewardConfig
-from tacit.training import TrainingConfig
-from tacit.workflows import item_vectors, table_embedder
-from tacit.workflows import train_reward as train
-from tacit.workflows.reward import plan_training
+from tacit.rewards.config import RewardConfig
+from tacit.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["EXAMPLE", "TrainRewardConfig", "train_reward"]
 
@@ -75,6 +74,10 @@ def train_reward(
     verdicts: list[str] = []
     with progress(f"reading {data}") as report:
         table = read_rows(data, skip_bad_rows, columns, format)
+        from tacit.embedders.table import item_vectors, table_embedder
+        from tacit.workflows.reward import plan_training
+        from tacit.workflows.reward import train_reward as train
+
         plan_training(table, configured.reward, configured.training)  # to fail before hours of embedding
         report.phase("embedding")
         chosen_embedder = table_embedder(table, embedder)
@@ -118,8 +121,10 @@ def train_reward(
     return Result(result, [*view, f"written: {out} ({result['seconds']:.0f} s)"])
 
 
-def _table(validation: dict[str, dict[str, float]]) -> Table:
+def _table(validation: dict[str, dict[str, float]]) -> "Table":
     """Accuracy and NLL on validation users, context sizes mixed as in training."""
+    from rich.table import Table
+
     table = Table(title="on validation users, k mixed as in training", title_justify="left")
     for name in ("", "steps", "best step", "accuracy, %", "NLL"):
         table.add_column(name, justify="right" if name else "left")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tacit.embedders.pooling import Pooling
     from tacit.embedders.registry import DEFAULT_EMBEDDER, resolve_embedder
     from tacit.embedders.store import ItemStore, Progress
-    from tacit.embedders.table import embed_table
+    from tacit.embedders.table import embed_table, item_vectors, open_store, table_embedder, text_vectors
 
 __all__ = [
     "DEFAULT_EMBEDDER",
@@ -25,6 +25,10 @@ __all__ = [
     "Progress",
     "SuppliedVectors",
     "embed_table",
+    "item_vectors",
+    "open_store",
     "resolve_embedder",
+    "table_embedder",
+    "text_vectors",
 ]
 __getattr__, __dir__ = lazy(__name__, __file__)

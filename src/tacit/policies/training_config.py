@@ -4,7 +4,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tacit.objectives.dpo import PreferenceLoss
 from tacit.training.run_log import Tracker
 
 __all__ = ["PolicyTrainingConfig"]
@@ -52,7 +51,7 @@ class PolicyTrainingConfig(BaseModel):
     compared: int = Field(default=16, ge=2)
     written: int = Field(default=16, ge=0, le=64)
     beta: float = Field(default=0.3, gt=0)
-    loss_type: PreferenceLoss = "sigmoid"
+    loss_type: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
     noise: float = Field(default=0.0, ge=0, lt=0.5)
     sft_weight: float = Field(default=3.0, ge=0)
     kl_weight: float = Field(default=0.0, ge=0)

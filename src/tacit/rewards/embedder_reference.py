@@ -16,6 +16,11 @@ class EmbedderReference:
     spec: dict[str, Any]
     fingerprint: str
 
+    @classmethod
+    def of(cls, embedder: Embedder) -> "EmbedderReference":
+        """What a model remembers of its embedder."""
+        return cls(embedder.spec, embedder.fingerprint)
+
     def resolve(self, dim: int) -> Embedder:
         """The embedder, checked to be the very same, with vectors of size `dim`.
 

@@ -1,6 +1,7 @@
 """`RewardModel`: a reward that follows the user. NP-BTL as a `PreferenceModel`."""
 
 import hashlib
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from os import PathLike
@@ -9,10 +10,13 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from tacit.embedders.embedder import Embedder, Item
+from tacit.embedders.store import Progress
+from tacit.embedders.table import text_vectors
 from tacit.encoders.posterior import LatentPosterior
 from tacit.encoders.state import UserStates
 from tacit.episodes.batch import ChoiceBatch
-from tacit.errors import ChoiceError, StateMismatchError
+from tacit.errors import ChoiceError, EmbeddingError, StateMismatchError
 from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.explain import centred, explanations
 from tacit.rewards.hub import push_to_hub
@@ -20,6 +24,8 @@ from tacit.rewards.network import RewardNetwork
 from tacit.rewards.protocol import Explanation
 from tacit.rewards.seen import Seen
 from tacit.rewards.storage import load_model, save_model
+from tacit.users.user import User
+from tacit.users.users import Users
 
 __all__ = ["RewardModel"]
 
@@ -54,6 +60,7 @@ class RewardModel:
         object.__setattr__(self, "_exact", deepcopy(exact).double().eval().requires_grad_(False))
         object.__setattr__(self, "fingerprint", self._fingerprint())
 
+    _readers: list[Embedder] = field(default_factory=list, init=False, repr=False, compare=False)
     fingerprint: str = field(init=False, repr=False)
     """Of what user states depend on: encoder, standardisation, embedder."""
 
@@ -121,17 +128,75 @@ class RewardModel:
         exact: Any = self._exact  # type: ignore[attr-defined]
         return exact["encoder"].posterior(state.rows, state.weight).float()
 
+    # -- texts ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def reader(self) -> Embedder:
+        """The embedder that makes item vectors, checked to be the one of training; loaded once and kept.
+
+        Raises:
+            EmbeddingError: the model was trained on bare vectors, or the embedder cannot be found.
+            StateMismatchError: what stands under its name now makes other vectors.
+        """
+        if self._readers:
+            return self._readers[0]
+        if self.embedder is None:
+            raise EmbeddingError("this model was trained on bare vectors, so it cannot read texts; give it vectors")
+        return self.read_with(self.embedder.resolve(self.dim))
+
+    def read_with(self, embedder: Embedder) -> Embedder:
+        """Keep an embedder that is loaded already, such as the base of an engine, and return it.
+
+        Raises:
+            StateMismatchError: it makes other vectors than this model was trained on.
+        """
+        expected = None if self.embedder is None else (self.embedder.fingerprint, self.dim)
+        if (embedder.fingerprint, embedder.dim) != expected:
+            raise StateMismatchError(f"embedder {embedder.name!r} is not the one this model was trained with")
+        self._readers[:] = [embedder]
+        return embedder
+
+    def vectors(self, items: Sequence[Item], *, progress: Progress | None = None) -> Tensor:
+        """Float32[items dim] of (prompt key, response) items."""
+        return text_vectors(items, self.reader, progress=progress)
+
+    def user(self, rows: Any = None, *, user: str | None = None) -> User:
+        """One user, inferred from rows in any form that `read_choices` takes; from nothing, a user like any other.
+
+        Args:
+            rows: a path, table, frame, list of dicts, or one dict.
+            user: the user's id, where the rows are of several.
+        """
+        return User.infer(self, rows, user)
+
+    def users(self, rows: Any) -> Users:
+        """Every user of some rows, inferred together."""
+        return Users.infer(self, rows)
+
+    def load_user(self, path: str | PathLike[str], user: str | None = None) -> User:
+        """A user that was saved: `User.save`, or one of `Users.save` by id."""
+        return User.load(self, path, user)
+
     # -- items ---------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def score(self, state: UserStates, items: Tensor) -> Tensor:
         """Reward at the posterior mean: Float[users items]."""
-        return self.network.head(self._items(items), self.posterior(state).mean)
+        return self.reward(self.posterior(state).mean, items)
+
+    @torch.no_grad()
+    def reward(self, z: Tensor, items: Tensor) -> Tensor:
+        """Reward at z, Float[users latent]: Float[users items] of Float[items dim] or Float[users items dim]."""
+        return self.network.head(self._items(items), z)
 
     @torch.no_grad()
     def prefer(self, state: UserStates, a: Tensor, b: Tensor) -> Tensor:
         """P(a chosen over b), posterior-averaged: Float[users pairs]."""
-        posterior = self.posterior(state)
+        return self.preference(self.posterior(state), a, b)
+
+    @torch.no_grad()
+    def preference(self, posterior: LatentPosterior, a: Tensor, b: Tensor) -> Tensor:
+        """The same for a posterior at hand."""
         return self.network.preference(posterior, self._items(a), self._items(b), temperature=self.temperature)
 
     def explain(self, state: UserStates, items: Tensor) -> list[Explanation]:

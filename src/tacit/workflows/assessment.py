@@ -17,13 +17,13 @@ from torch import Tensor
 
 from tacit.baselines.pooled import PooledBTL
 from tacit.choices.table import ChoiceTable
+from tacit.embedders.table import item_vectors
 from tacit.errors import ChoiceError, ModelFormatError
 from tacit.evaluation import Report, evaluate, plot_accuracy, plot_reliability
 from tacit.files import fill_folder, write_json, write_text
 from tacit.rewards.model import RewardModel
 from tacit.rewards.seen import Seen
 from tacit.training.run_log import Listener, counting
-from tacit.workflows.items import embedder_of, item_vectors
 from tacit.workflows.reward import group_names
 
 __all__ = ["KS", "Assessment", "assess", "known_groups", "load_with_control"]
@@ -110,7 +110,7 @@ def assess(
     """
     if table.split_names:
         table = table.of_split("test")
-    vectors = item_vectors(table, embedder_of(model), progress=counting(on_event, "embedding"))
+    vectors = item_vectors(table, model.reader, progress=counting(on_event, "embedding"))
     index = table.index()
     known_users = model.seen.knows_users(table.users.to_pylist())
     met_groups = known_groups(model.seen, table)

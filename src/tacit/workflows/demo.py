@@ -11,11 +11,11 @@ from tacit.choices.choice import Choice
 from tacit.choices.splits import cut, split_groups, split_users
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import resolve_embedder
+from tacit.embedders.table import item_vectors
 from tacit.episodes.from_table import choice_batch
 from tacit.evaluation import Report, evaluate
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
-from tacit.workflows.items import item_vectors
 from tacit.workflows.reward import TrainedReward, train_reward
 from tacit.worlds.text import TextWorld
 

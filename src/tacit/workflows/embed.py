@@ -9,8 +9,8 @@ import numpy as np
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import Embedder, Progress, embed_table
 from tacit.embedders.embedder import Item
+from tacit.embedders.table import open_store
 from tacit.embedders.transformer import TransformerEmbedder
-from tacit.workflows.items import open_store
 
 __all__ = ["Embedded", "embed_items"]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import SuppliedVectors
+from tacit.embedders.table import item_vectors, text_vectors
 from tacit.files import atomic_folder, first_process
 from tacit.policies import PolicyConfig, PolicyTrainingConfig, SteerablePolicy, fit_policy, load_base, reward_embedder
 from tacit.policies.storage import write_policy_files
 from tacit.rewards.model import RewardModel
 from tacit.training.run_log import Event, counting
 from tacit.training.unfinished import unfinished_run
-from tacit.workflows.items import item_vectors, text_vectors
 from tacit.workflows.reward import training_parts
 
 __all__ = ["train_policy"]

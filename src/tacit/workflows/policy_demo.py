@@ -10,6 +10,7 @@ import torch
 
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import resolve_embedder
+from tacit.embedders.table import item_vectors
 from tacit.episodes.from_table import choice_batch
 from tacit.policies import (
     ModulatorConfig,
@@ -22,7 +23,6 @@ from tacit.policies import (
 )
 from tacit.training.run_log import Event, counting
 from tacit.workflows.demo import Person, TextDemo
-from tacit.workflows.items import item_vectors
 from tacit.workflows.reward import training_parts
 from tacit.worlds.text.base_model import text_base
 

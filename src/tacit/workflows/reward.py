@@ -19,6 +19,7 @@ from tacit.episodes.hashing import mix
 from tacit.errors import ChoiceError, ConfigError, OutputError
 from tacit.files import atomic_folder
 from tacit.rewards.config import RewardConfig
+from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.fit import fit_reward
 from tacit.rewards.model import RewardModel
 from tacit.rewards.seen import Seen
@@ -26,7 +27,6 @@ from tacit.rewards.storage import write_model_files
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Event
 from tacit.training.unfinished import unfinished_run
-from tacit.workflows.items import reference
 
 __all__ = ["MIN_USERS", "TrainedReward", "group_names", "plan_training", "train_reward", "training_parts"]
 
@@ -159,7 +159,7 @@ def _fit_both(
             target_groups=parts.target_groups,
             config=config,
             training=training,
-            embedder=None if embedder is None else reference(embedder),
+            embedder=None if embedder is None else EmbedderReference.of(embedder),
             seen=seen,
             name=name,
             folder=None if partial is None else partial / name,

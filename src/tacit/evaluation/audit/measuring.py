@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from tacit.baselines.pooled import fit_pooled
 from tacit.episodes.hashing import mix
 from tacit.evaluation import accuracy, evaluation_episodes, mean_intervals, predict
+from tacit.evaluation.audit.config import AuditTraining
 from tacit.evaluation.audit.verdict import Estimate
 from tacit.evaluation.benchmark.task import Task
 from tacit.evaluation.predictions import Predictions
@@ -31,14 +31,6 @@ __all__ = ["METHODS", "AuditTraining", "Measured", "Trial", "measure", "pool"]
 
 METHODS = ("model", "pooled", "shuffled_user")
 COMPONENTS = 32
-
-
-class AuditTraining(TrainingConfig):
-    """Short runs: an audit trains many models, and asks which of two is better, not how good either can get."""
-
-    steps: int = Field(default=600, ge=1, le=10**9)
-    validate_every: int = Field(default=50, ge=1)
-    patience: int = Field(default=6, ge=0)
 
 
 @dataclass(frozen=True)

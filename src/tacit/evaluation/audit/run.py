@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tacit.choices import ChoiceIndex, ChoiceTable
 from tacit.episodes.hashing import mix
-from tacit.errors import ChoiceError, ConfigError
+from tacit.errors import ChoiceError
+from tacit.evaluation.audit.config import KS, check_settings
 from tacit.evaluation.audit.disagreement import repeated_pairs
 from tacit.evaluation.audit.measuring import METHODS, Trial, measure, pool
 from tacit.evaluation.audit.minority import find_minority
@@ -27,22 +28,7 @@ from tacit.training.loop import Event
 
 __all__ = ["KS", "audit", "check_settings", "plan_audit"]
 
-KS = (0, 1, 3, 5, 10)
 CHOICES_WANTED = 10
-
-
-def check_settings(*, min_gain: float, repeats: int, ks: Sequence[int] = KS) -> None:
-    """Refuse settings of `audit` that are out of range.
-
-    Raises:
-        ConfigError: always that.
-    """
-    if not 0 <= min_gain <= 100:
-        raise ConfigError(f"--min-gain is {min_gain:g} points of accuracy; expected a number from 0 to 100")
-    if repeats < 1:
-        raise ConfigError(f"--repeats is {repeats}; expected at least 1")
-    if not any(k > 0 for k in ks) or min(ks) < 0:
-        raise ConfigError(f"ks = {list(ks)}; expected numbers of choices, none below 0 and at least one above")
 
 
 def plan_audit(table: ChoiceTable, *, repeats: int = 3, seed: int = 0) -> tuple[Task, ...]:

@@ -1,0 +1,76 @@
+"""`tacit explain`: what a user likes more and less than the population does, in words."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tacit.cli._models import find_model
+from tacit.cli._options import Seed
+from tacit.cli._result import Result, shorten
+from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
+from tacit.cli._users import OfUser, Profile, summary
+from tacit.errors import ChoiceError, ConfigError
+
+if TYPE_CHECKING:
+    from tacit.users import Moved
+
+__all__ = ["EXAMPLE", "explain"]
+
+EXAMPLE = "tacit explain model/ --profile ann.json answers.jsonl"
+_SHOWN = 5
+
+
+def explain(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of `tacit train-reward`, or a hub name.")],
+    items: Annotated[
+        str, typer.Argument(metavar="ITEMS", help="Answers (prompt, response) or choices to explain the user by.")
+    ],
+    profile: Profile,
+    user: OfUser = None,
+    columns: Map = None,
+    format: Format = None,  # noqa: A002
+    skip_bad_rows: SkipBadRows = False,
+    seed: Seed = 0,
+) -> Result:
+    """Say which answers the user likes more and less than the population does, and how sure that is.
+
+    Nothing here is random; --seed is taken because every verb takes it.
+    """
+    if not profile.is_file():
+        raise ConfigError(f"{profile} does not exist; make it with `tacit infer`")
+    folder, rows = find_model(model), _read(items, skip_bad_rows, columns, format)
+    from tacit.rewards.model import RewardModel
+
+    known = RewardModel.load(folder).load_user(profile, user)
+    moved = known.explain(rows)
+    data = {"user": known.id, "choices": known.choices, "moved": [asdict(each) for each in moved]}
+    return Result(data, [summary(known), *_words(moved)])
+
+
+def _read(items: str, skip_bad_rows: bool, columns: list[str] | None, format: str | None) -> Any:  # noqa: A002
+    """Items where the file has them, else choices."""
+    from tacit.choices.conversation import Conversation
+    from tacit.cli._rows import read_items
+
+    try:
+        found = read_items(items, skip_bad_rows, columns)
+    except ChoiceError as error:
+        if "no column 'response'" not in str(error) and "'response'" not in str(error):
+            raise
+        return read_rows(items, skip_bad_rows, columns, format)
+    return [(Conversation.from_key(prompt), answer) for prompt, answer in found]
+
+
+def _words(moved: list["Moved"]) -> list[str]:
+    liked = [each for each in moved if each.shift > 0][:_SHOWN]
+    less = [each for each in moved if each.shift < 0][:_SHOWN]
+    lines = []
+    for title, some in (("likes more than most people do:", liked), ("likes less than most people do:", less)):
+        lines += [title, *(_line(each) for each in some)] if some else []
+    return lines or ["likes these answers as most people do"]
+
+
+def _line(each: "Moved") -> str:
+    sure = "" if each.doubt is None else (", surely" if abs(each.shift) > 2 * each.doubt else ", perhaps")
+    return f"  {each.shift:+.2f} nats{sure}: {shorten(each.answer)}"

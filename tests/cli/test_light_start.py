@@ -1,0 +1,83 @@
+"""Wrong options, missing files and bad rows are answered before anything heavy is imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_world import write_rows
+
+from tacit.cli import VERBS
+
+CODE = """
+import sys
+from tacit.cli import main
+code = main({argv!r})
+heavy = {{"torch", "transformers", "matplotlib", "peft", "accelerate", "datasets", "trl", "pandas"}}
+loaded = sorted(heavy & set(sys.modules))
+print("loaded:", *loaded)
+sys.exit(code)
+"""
+ROW = {"user_id": "u", "prompt": "p", "chosen": "a", "rejected": "b"}
+HEAVY_BY_DEFAULT = ("demo", "synthetic")
+"""Verbs that read no file."""
+
+
+def loaded(argv: list[object], folder: Path) -> tuple[int, set[str], str]:
+    """Exit code of a command in its own process, what it has imported of the heavy libraries, and its complaint."""
+    code = CODE.format(argv=[str(each) for each in argv])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("loaded:"))
+    return done.returncode, set(line.split()[1:]), done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_wrong_option_is_answered_without_torch(verb: str, tmp_path: Path) -> None:
+    code, heavy, err = loaded([verb, "--no-such-option"], tmp_path)
+    assert (code, heavy) == (2, set()), err
+
+
+WITH = {
+    "import": ["FILE", "--out", "o.jsonl"],
+    "embed": ["FILE", "--store", "s"],
+    "train-reward": ["FILE", "--out", "o"],
+    "evaluate": ["model", "FILE", "--out", "o"],
+    "audit": ["FILE", "--out", "o"],
+    "benchmark": ["--data", "FILE", "--out", "o"],
+    "infer": ["model", "FILE", "--out", "p.json"],
+    "add": ["profile.json", "FILE", "--model", "model"],
+    "explain": ["model", "FILE", "--profile", "profile.json"],
+    "score": ["model", "FILE", "--profile", "profile.json"],
+    "train-policy": ["FILE", "--base", "base", "--reward", "model", "--out", "o"],
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with what looks like a model and a profile, and with bad rows."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "profile.json").write_text("{}")
+    write_rows(tmp_path / "bad.jsonl", [ROW, ROW | {"chosen": 3}, ROW | {"user_id": None}])
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", WITH)
+@pytest.mark.parametrize("file", ["absent.jsonl", "bad.jsonl"])
+def test_a_missing_file_and_a_bad_row_are_answered_without_torch(verb: str, file: str, place: Path) -> None:
+    code, heavy, err = loaded([verb, *(file if word == "FILE" else word for word in WITH[verb])], place)
+    assert (code, heavy) == (2, set()), err
+    assert file in err
+
+
+@pytest.mark.parametrize("verb", [verb for verb in WITH if "model" in WITH[verb]])
+def test_a_missing_model_is_answered_without_torch(verb: str, place: Path) -> None:
+    write_rows(place / "rows.jsonl", [ROW])
+    words = {"FILE": "rows.jsonl", "model": "absent"}
+    code, heavy, err = loaded([verb, *(words.get(word, word) for word in WITH[verb])], place)
+    assert (code, heavy) == (2, set()), err
+    assert "absent" in err
+
+
+def test_every_verb_that_reads_a_file_is_tried() -> None:
+    assert {*WITH, *HEAVY_BY_DEFAULT, "generate", "export"} == set(VERBS)
