@@ -36,7 +36,7 @@ def bad_row(work: Path, base: Path) -> None:
     ("no repeats", f"{PLAIN} --repeats 0", ("--repeats is 0", "expected at least 1")),
     ("unknown setting", f"{PLAIN} --set train.steps=5", ("unknown setting train", "did you mean training?")),
     ("unknown embedder", "audit data.jsonl --out out --embedder ./none", ("./none",), enough()),
-    ("no vectors", "audit data.jsonl --out out --embedder vectors", ("carries no vectors", "another --embedder"),
+    ("no vectors", "audit data.jsonl --out out --embedder vectors", ("carries no vectors", "another embedder"),
      enough()),
     ("somebody's folder", AUDIT.replace("--out out", "--out taken"),
      ("--out taken is not empty and holds no audit.json", "name another folder"), file("taken/notes.txt", "mine")),

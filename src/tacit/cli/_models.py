@@ -20,6 +20,6 @@ def find_model(name: str) -> Path:
         return fetch(name)
     if path.is_dir() and not (path / "config.json").exists():
         raise ModelFormatError(
-            f"{path} holds no config.json, so it is no model; give the folder `tacit train-reward` wrote"
+            f"{path}: no readable config.json, so this is not a saved model; give the folder `tacit train-reward` wrote"
         )
     return path

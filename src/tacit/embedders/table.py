@@ -74,9 +74,12 @@ def text_vectors(items: Sequence[Item], embedder: Embedder, *, progress: Progres
         raise EmbeddingError(
             "this model was trained on vectors in the data, so it cannot embed new texts; give vectors"
         )
-    return (
-        torch.from_numpy(embedder.embed(items)).half().float()
-    )  # as stored vectors are, so that a text scores the same
+    vectors = []
+    for start in range(0, len(items), _CHUNK):
+        vectors.append(torch.from_numpy(embedder.embed(items[start : start + _CHUNK])).half().float())
+        if progress is not None:
+            progress(min(start + _CHUNK, len(items)), len(items))
+    return torch.cat(vectors) if vectors else torch.zeros(0, embedder.dim)
 
 
 @contextmanager

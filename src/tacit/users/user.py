@@ -13,8 +13,8 @@ from tacit.choices.choice import Choice
 from tacit.choices.readers import read_choices
 from tacit.choices.table import ChoiceTable
 from tacit.choices.validation import read_item
-from tacit.embedders.store import Progress
 from tacit.embedders.embedder import Embedder, Item, SuppliedVectors
+from tacit.embedders.store import Progress
 from tacit.embedders.table import item_vectors
 from tacit.encoders.posterior import LatentPosterior
 from tacit.encoders.state import UserStates
@@ -222,9 +222,7 @@ class User:
         items = [read_item(messages, answer) for answer in answers]
         return self.rank({items[0][0]: items} if items else {})[items[0][0]]
 
-    def rank(
-        self, items: Mapping[str, Sequence[Item]], *, progress: Progress | None = None
-    ) -> dict[str, list[Answer]]:
+    def rank(self, items: Mapping[str, Sequence[Item]], *, progress: Progress | None = None) -> dict[str, list[Answer]]:
         """The same for many prompts at once, (prompt key, answer) items by prompt."""
         flat = [item for some in items.values() for item in some]
         if not flat:
