@@ -14,7 +14,7 @@ from tacit.errors import ConfigError
 from tacit.evaluation.audit import Audit, Estimate, audit, check_settings, decide, plan_audit, write_audit
 from tacit.evaluation.audit.measuring import measure
 from tacit.evaluation.audit.run import _people
-from tacit.evaluation.audit.story import sentence, settle, warning
+from tacit.evaluation.audit.story import because, headline, sentence, settle, warning
 from tacit.training.loop import Event
 
 
@@ -117,7 +117,8 @@ def test_the_page_is_self_contained_and_says_the_verdict_first(pays: Audit, tmp_
     assert str(outside[0]).startswith("data:image/png;base64,iVBOR")
     assert sentence(pays.verdict).startswith("Personalising pays. After 10 choices of a new user")
     body = page.text.split("}\n")[-1]
-    assert body.index(sentence(pays.verdict)) < body.index("What personalising buys")
+    places = [body.index(said) for said in (headline(pays.verdict), because(pays.verdict), "What personalising buys")]
+    assert places == sorted(places)
     data = json.loads((tmp_path / "audit.json").read_text())
     assert data["verdict"]["answer"] == "pays"
     assert data["gain"]["10"]["low"] <= data["gain"]["10"]["mean"] <= data["gain"]["10"]["high"]
@@ -140,10 +141,10 @@ def test_texts_of_users_cannot_become_part_of_a_page(pays: Audit, tmp_path: Path
     write_audit(hostile, tmp_path)
     page = (tmp_path / "audit.html").read_text()
     assert "<script" not in page
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)" in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)" in page
     assert {tag for tag, _ in Page(page).tags} <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "ul", "li", "img", "table", "thead", "tbody",
-        "tr", "th", "td",
+        "tr", "th", "td", "small",
     }  # fmt: skip
     assert sum(tag == "img" for tag, _ in Page(page).tags) == 1
     assert "<b>&amp;amp;" not in page

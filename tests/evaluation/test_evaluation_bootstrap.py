@@ -2,8 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
+from torch.testing import assert_close
 
 from tacit.evaluation import calibration, calibration_intervals, mean_intervals, paired_intervals
 
@@ -70,3 +73,12 @@ def test_interval_of_the_calibration_error_holds_the_estimate() -> None:
     counted = torch.ones(1, 200, dtype=torch.bool)
     low, high = calibration_intervals(found.gaps[None], counted)[0].tolist()
     assert 0 <= low < found.ece < high < found.ece + 0.05
+
+
+def test_intervals_are_those_of_scipy_to_the_noise_of_resampling() -> None:
+    values = torch.randn(3, 400, generator=torch.Generator().manual_seed(3), dtype=torch.float64) + 1
+    found = mean_intervals(values, resamples=4000)
+    known = scipy.stats.bootstrap(
+        (values.numpy(),), np.mean, n_resamples=4000, method="percentile", axis=-1, rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert_close(found, torch.from_numpy(np.stack([known.low, known.high], axis=1)), atol=0.01, rtol=0)

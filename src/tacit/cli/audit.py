@@ -98,11 +98,12 @@ def _view(found: "Audit") -> list[Any]:
     """The verdict, what is wrong or missing, and the numbers by k."""
     from rich.table import Table
 
-    from tacit.evaluation.audit.story import gain_table, sentence, settle, warning
+    from tacit.evaluation.audit.story import points, sentence, settle, warning
 
     table = Table(title="predicted right, %, by choices seen of a new user", title_justify="left")
     for name in ("choices", "users", "one model", "personalised", "gain, points"):
         table.add_column(name, justify="right")
-    for row in gain_table(found).rows:
-        table.add_row(*row[: len(table.columns)])
+    for k, gain in found.gain.items():
+        level = (f"{found.level[k][name]:.1f}" for name in ("pooled", "model"))
+        table.add_row(str(k), str(found.users[k]), *level, points(gain))
     return [sentence(found.verdict), *filter(None, (warning(found), settle(found))), table]

@@ -1,8 +1,9 @@
 """User-level bootstrap intervals: a user is resampled with all targets, because the answers of one user go together.
 
 Percentile intervals (Efron and Tibshirani, 1993, chapter 13) over resamples that are fixed by a seed. Rows given in one
-call share their resamples. Methods are compared by the PAIRED difference per user, never by whether two intervals
-overlap.
+call share their resamples. `scipy.stats.bootstrap` gives the same for users who all count, in 20 to 40 times the time,
+and no interval where a resample can miss everybody who does; tests compare with it. Methods are compared by the PAIRED
+difference per user, never by whether two intervals overlap.
 """
 
 from collections.abc import Iterator
