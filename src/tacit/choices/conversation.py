@@ -87,7 +87,7 @@ class Conversation:
 
     @property
     def text(self) -> str:
-        """What an embedder reads: a lone user turn as it is, else one line `role: text` a message."""
+        """What an embedder reads: a lone user turn as it is, else a line of role, colon and text for each message."""
         if len(self.messages) == 1 and self.messages[0].role == "user":
             return self.messages[0].text
         return "\n".join(f"{message.role}: {message.text}" for message in self.messages)
