@@ -29,6 +29,7 @@ FOLDERS = {  # the verb, and the file by which its finished folder is known
 FILES = {
     f"infer {MODEL} one.jsonl --out out.json": "encoder",
     f"score {MODEL} --profile profile.json items.jsonl --out out.json": "ranking",
+    f"add profile.json one.jsonl --model {MODEL} --out out.json": "encoder",
     "generate policy --prompt Hi --out out.json": "answers",
 }
 

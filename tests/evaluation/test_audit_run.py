@@ -15,7 +15,7 @@ from tacit.evaluation.audit import Audit, Estimate, audit, check_settings, decid
 from tacit.evaluation.audit.measuring import measure
 from tacit.evaluation.audit.run import _people
 from tacit.evaluation.audit.story import because, headline, sentence, settle, warning
-from tacit.training.loop import Event
+from tacit.events import Event
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tacit.errors import ConfigError
-from tacit.training.run_log import RunLog, counting
+from tacit.events import counting
+from tacit.training.run_log import RunLog
 
 
 def event(kind: str, step: int, **numbers: float) -> dict:

@@ -1,6 +1,5 @@
 """One seed of the experiment: the world, the reward model trained on it, and the strangers who judge."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +11,13 @@ from tacit.embedders import resolve_embedder
 from tacit.embedders.table import item_vectors
 from tacit.errors import ConfigError
 from tacit.evaluation.episodes import EvaluationEpisodes, evaluation_episodes
+from tacit.events import Listener
 from tacit.policies import SteerablePolicy
 from tacit.policies.base_log_probs import reference_log_probs
 from tacit.policies.fit import choice_evidence
 from tacit.policies.implicit_reward import implicit_choices
 from tacit.policies.pairs import context_latents, tokenise
 from tacit.training.config import TrainingConfig
-from tacit.training.loop import Event
 from tacit.workflows.reward import TrainedReward, train_reward, training_parts
 from tacit.worlds.text import ATTRIBUTES, TextWorld, calibrate_scale
 from tacit_experiments.steering.observer import bayes_observer
@@ -42,7 +41,7 @@ class SteeringWorld:
         prompts: everything that may be asked; questions: what each judge asks.
     """
 
-    def __init__(self, seed: int, setting: Setting, on_event: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, seed: int, setting: Setting, on_event: Listener | None = None) -> None:
         self.seed, self.setting, self.on_event = seed, setting, on_event
         self.world = _world(seed, setting)
         table, reader = self.world.table, resolve_embedder("hash")

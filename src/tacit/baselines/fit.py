@@ -1,6 +1,5 @@
 """Fitting a published method that is trained on episodes: data, seeded network, the shared loop, notes."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,9 +8,9 @@ from torch import Tensor
 
 from tacit.baselines.adaptive import AdaptiveModel
 from tacit.choices.index import ChoiceIndex
+from tacit.events import Listener
 from tacit.rewards.episodic_fit import fit_data, fit_network, seeded_modules
 from tacit.training.config import TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["fit_adaptive"]
 
@@ -29,7 +28,7 @@ def fit_adaptive(
     target_groups: Tensor | None = None,
     name: str | None = None,
     folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> M:
     """Fit the network of `model_class` on the users of `choices`; stop and calibrate on those of `validation`.
 

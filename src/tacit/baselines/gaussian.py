@@ -6,7 +6,6 @@ norm of a training item is 1: hyperparameters then start on the same scale whate
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
@@ -17,12 +16,12 @@ from torch import Tensor
 from tacit.baselines.adaptive import AdaptiveNetwork, Fitted
 from tacit.baselines.pooled import fit_pooled
 from tacit.choices.index import ChoiceIndex
+from tacit.events import Listener
 from tacit.rewards.config import RewardConfig, Widths
 from tacit.rewards.episodic_fit import FitData, fit_data
 from tacit.rewards.expected_preference import expected_sigmoid
 from tacit.rewards.heads import BilinearHead
 from tacit.training.config import TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["GaussianConfig", "GaussianNetwork", "fit_population"]
 
@@ -103,7 +102,7 @@ def fit_population(
     training: TrainingConfig,
     name: str,
     folder: Path | None,
-    on_event: Callable[[Event], None] | None,
+    on_event: Listener | None,
 ) -> tuple[N, FitData]:
     """All that comes before users differ: checked data, features, and the pooled BTL, in logits.
 

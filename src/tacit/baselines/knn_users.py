@@ -22,7 +22,6 @@ validation users, this method's early stopping. Rewards are linear in the vector
 by a kink, it stays at the population's accuracy.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,10 +35,10 @@ from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
 from tacit.baselines.logistic import laplace_posterior
 from tacit.baselines.pairs import Pairs, training_pairs
 from tacit.choices.index import ChoiceIndex
+from tacit.events import Listener
 from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.episodic_fit import FitData, fit_data
 from tacit.training.config import TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["KNNConfig", "KNNNetwork", "KNNUsers", "fit_knn_users"]
 
@@ -132,7 +131,7 @@ def fit_knn_users(
     training: TrainingConfig | None = None,
     name: str = KNNUsers.name,
     folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> KNNUsers:
     """Fit a reward per training user; choose precision, tau and temperature on the users of `validation`.
 

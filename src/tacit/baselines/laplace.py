@@ -21,7 +21,7 @@ pooled reward is flatter than the mean of the users' rewards; EM keeps the itera
 users, the rule all methods share; items are standardised before the components are taken, as for all methods.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,10 +34,10 @@ from tacit.baselines.gaussian import GaussianConfig, GaussianNetwork, fit_popula
 from tacit.baselines.logistic import LaplacePosterior, laplace_posterior
 from tacit.baselines.pairs import Pairs, training_pairs
 from tacit.choices.index import ChoiceIndex
+from tacit.events import Listener
 from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.episodic_fit import FitData
 from tacit.training.config import TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["BayesianLogistic", "LaplaceConfig", "LaplaceNetwork", "fit_laplace"]
 
@@ -126,7 +126,7 @@ def fit_laplace(
     training: TrainingConfig | None = None,
     name: str = "bayesian_logistic",
     folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> BayesianLogistic:
     """Fit the prior on the users of `choices`; choose the EM iteration and the temperature on `validation`.
 

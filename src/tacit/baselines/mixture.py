@@ -19,7 +19,6 @@ while rewards are young; no restart or annealing was needed to tell planted kind
 which all methods share.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,11 +33,11 @@ from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
 from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
+from tacit.events import Listener
 from tacit.rewards.config import Widths
 from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
 from tacit.rewards.explain import centred
 from tacit.training.config import ObjectiveConfig, TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = [
     "GroupMixture",
@@ -147,7 +146,7 @@ def fit_mixture(
     training: TrainingConfig | None = None,
     name: str = GroupMixture.name,
     folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> GroupMixture:
     """Find `config.groups` kinds of users by EM, stop and calibrate on the users of `validation`.
 
@@ -173,7 +172,7 @@ def fit_mixture_known(
     training: TrainingConfig | None = None,
     name: str = KnownGroupMixture.name,
     folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> KnownGroupMixture:
     """Fit one reward per known group, with the groups' shares as prior; the rest is as for `fit_mixture`.
 
@@ -208,7 +207,7 @@ def _fitted(
     training: TrainingConfig,
     name: str,
     folder: Path | None,
-    on_event: Callable[[Event], None] | None,
+    on_event: Listener | None,
 ) -> tuple[float, dict[str, Any]]:
     """Train in place; temperature and notes."""
     settings = type(network).__name__ + network.config.model_dump_json()

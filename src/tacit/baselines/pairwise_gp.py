@@ -24,7 +24,6 @@ component; the pooled BTL as prior mean in place of a constant, with a gain, bec
 users' rewards (`base="zero"` leaves it out); items are standardised first, as for all methods.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -38,9 +37,9 @@ from tacit.baselines.logistic import laplace_evidence, laplace_posterior
 from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
+from tacit.events import Listener
 from tacit.rewards.episodic_fit import fit_network
 from tacit.training.config import ObjectiveConfig, TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["GPConfig", "GPNetwork", "PairwiseGP", "fit_pairwise_gp"]
 
@@ -163,7 +162,7 @@ def fit_pairwise_gp(
     training: TrainingConfig | None = None,
     name: str = "pairwise_gp",
     folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> PairwiseGP:
     """Fit the pooled BTL, then the hyperparameters, on `choices`; stop and calibrate on `validation`.
 

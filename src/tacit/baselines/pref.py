@@ -23,7 +23,6 @@ Deviations from the published procedure:
 - Asking actively for the next pair is not part of this file.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,10 +35,10 @@ from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
 from tacit.baselines.pairs import Pairs, episode_pairs, training_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
+from tacit.events import Listener
 from tacit.rewards.calibration import fit_temperature
 from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
 from tacit.training.config import ObjectiveConfig, TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["PReF", "PReFConfig", "PReFNetwork", "fit_pref"]
 
@@ -136,7 +135,7 @@ def fit_pref(
     training: TrainingConfig | None = None,
     name: str = "pref",
     folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> PReF:
     """Fit A and a row per user of `choices`; stop and calibrate on new users, those of `validation`.
 

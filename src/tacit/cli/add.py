@@ -8,7 +8,8 @@ import typer
 
 from tacit.cli._models import find_model
 from tacit.cli._options import Seed
-from tacit.cli._paths import prepare_file
+from tacit.cli._paths import Overwrite, prepare_file
+from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.cli._users import moved_table, summary
@@ -30,6 +31,7 @@ def add(
     columns: Map = None,
     format: Format = None,  # noqa: A002
     skip_bad_rows: SkipBadRows = False,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:
     """Add choices to a profile, equal to having inferred from all at once; the model is not trained.
@@ -41,18 +43,21 @@ def add(
     if not profile.is_file():
         raise ConfigError(f"{profile} does not exist; make it with `tacit infer`")
     folder, target = find_model(model), out or profile
-    prepare_file(target, own="encoder", overwrite=out is None)
-    table = read_rows(rows, skip_bad_rows, columns, format, user=_owner(profile))
-    from tacit.rewards.model import RewardModel
+    prepare_file(target, own="encoder", overwrite=overwrite or out is None)
+    with progress(f"reading {rows}") as report:
+        table = read_rows(rows, skip_bad_rows, columns, format, user=_owner(profile))
+        from tacit.rewards.model import RewardModel
 
-    user = RewardModel.load(folder).load_user(profile)
-    before = user.choices
-    if forget:
-        user.forget(table)
-    else:
-        user.add(table)
+        report.phase(f"loading {model}")
+        user = RewardModel.load(folder).load_user(profile)
+        report.phase("embedding")
+        before = user.choices
+        if forget:
+            user.forget(table)
+        else:
+            user.add(table)
+        moved = user.explain(table)
     user.save(target)
-    moved = user.explain(table)
     data = {
         "user": user.id, "choices_before": before, "choices": user.choices, "doubt": user.doubt,
         "information": user.information, "out": str(target),

@@ -7,6 +7,7 @@ import typer
 
 from tacit.cli._models import find_model
 from tacit.cli._options import Seed
+from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
 from tacit.cli._users import OfUser, Profile, summary
@@ -39,11 +40,15 @@ def explain(
     """
     if not profile.is_file():
         raise ConfigError(f"{profile} does not exist; make it with `tacit infer`")
-    folder, rows = find_model(model), _read(items, skip_bad_rows, columns, format)
-    from tacit.rewards.model import RewardModel
+    folder = find_model(model)
+    with progress(f"reading {items}") as report:
+        rows = _read(items, skip_bad_rows, columns, format)
+        from tacit.rewards.model import RewardModel
 
-    known = RewardModel.load(folder).load_user(profile, user)
-    moved = known.explain(rows)
+        report.phase(f"loading {model}")
+        known = RewardModel.load(folder).load_user(profile, user)
+        report.phase("embedding")
+        moved = known.explain(rows)
     data = {"user": known.id, "choices": known.choices, "moved": [asdict(each) for each in moved]}
     return Result(data, [summary(known), *_words(moved)])
 

@@ -53,9 +53,9 @@ def infer(
             table = one_user(table, user)
         report.phase(f"loading {model}")
         reward = RewardModel.load(folder)
-        report.phase("inferring")
+        report.phase("embedding")
         if many:
-            users = reward.users(table)
+            users = reward.users(table, on_event=report.event)
             users.save(out)
             return Result(*_all(users, out))
         one = reward.user(table)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tacit.embedders.hashing import HashEmbedder
     from tacit.embedders.pooling import Pooling
     from tacit.embedders.registry import DEFAULT_EMBEDDER, resolve_embedder
-    from tacit.embedders.store import ItemStore, Progress
+    from tacit.embedders.store import ItemStore
     from tacit.embedders.table import embed_table, item_vectors, open_store, table_embedder, text_vectors
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Item",
     "ItemStore",
     "Pooling",
-    "Progress",
     "SuppliedVectors",
     "embed_table",
     "item_vectors",

@@ -5,7 +5,7 @@ Ids are row numbers in order of arrival and never change. Rows are float16 on di
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,11 @@ from tacit.embedders.collisions import CollisionCheck, difference
 from tacit.embedders.embedder import Embedder, Item, SuppliedVectors
 from tacit.embedders.rows import KEY_BYTES, DiskRows, Header, MemoryRows, Rows
 from tacit.errors import EmbeddingError
+from tacit.events import Progress
 
-__all__ = ["ItemStore", "Progress"]
+__all__ = ["ItemStore"]
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
-"""Called with (items done, items to do) after each committed chunk."""
 
 
 class ItemStore:

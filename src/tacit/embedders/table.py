@@ -14,8 +14,9 @@ from tacit.choices.table import ChoiceTable
 from tacit.embedders.embedder import Embedder, Item, SuppliedVectors
 from tacit.embedders.registry import DEFAULT_EMBEDDER, resolve_embedder
 from tacit.embedders.rows import DiskRows
-from tacit.embedders.store import ItemStore, Progress
+from tacit.embedders.store import ItemStore
 from tacit.errors import EmbeddingError
+from tacit.events import Progress
 
 __all__ = ["embed_table", "item_vectors", "open_store", "table_embedder", "text_vectors"]
 

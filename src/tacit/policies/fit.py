@@ -17,6 +17,7 @@ from tacit.engines.transformers.base import Base
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ConfigError
 from tacit.evaluation.episodes import evaluation_episodes
+from tacit.events import Listener, counting
 from tacit.policies.base_answers import more_answers
 from tacit.policies.base_log_probs import reference_log_probs
 from tacit.policies.implicit_reward import ImplicitChoices, direction, implicit_choices
@@ -30,7 +31,7 @@ from tacit.policies.training_config import PolicyTrainingConfig
 from tacit.policies.tuned_encoder import TunedEncoder
 from tacit.rewards.model import RewardModel
 from tacit.steering.config import PolicyConfig
-from tacit.training.run_log import Event, RunLog, counting
+from tacit.training.run_log import RunLog
 
 __all__ = ["choice_evidence", "fit_policy"]
 
@@ -55,7 +56,7 @@ def fit_policy(
     rewards: tuple[Rewards, Rewards] | None = None,
     embed: Callable[[Sequence[tuple[str, str]]], Tensor] | None = None,
     restart: bool = False,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> SteerablePolicy:
     """Train a policy and return it at its best validation loss.
 

@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from tacit.errors import OutputError
+from tacit.events import Listener
 from tacit.files import atomic_folder, restore_folder
 from tacit.policies.pairs import PairBatches, PolicyPairs
 from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.training_config import PolicyTrainingConfig
 from tacit.training import checkpoint as checkpoints
 from tacit.training.checkpoint import Progress, another_run, read_checkpoint, read_progress, write_checkpoint
-from tacit.training.loop import Event
 from tacit.training.schedule import warmup_cosine
 
 __all__ = ["PolicyTrainer"]
@@ -51,7 +51,7 @@ class PolicyTrainer(Trainer):
         *,
         folder: Path,
         run: str,
-        emit: Callable[[Event], None],
+        emit: Listener,
     ) -> None:
         self.config_, self.validate, self.emit = config, validate, emit
         self.checkpoint, self.progress = folder / "checkpoint", Progress(run)
@@ -208,7 +208,7 @@ class PolicyTrainer(Trainer):
 class _Steps(TrainerCallback):
     """Tells a listener of every step, and of every number that is logged."""
 
-    def __init__(self, emit: Callable[[Event], None], after: Callable[[], None]) -> None:
+    def __init__(self, emit: Listener, after: Callable[[], None]) -> None:
         self.emit, self.after = emit, after
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:

@@ -15,11 +15,12 @@ from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import step_generator
 from tacit.episodes.sampler import EpisodeSampler
 from tacit.errors import ChoiceError
+from tacit.events import Listener
 from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.network import Standardizer
 from tacit.training.config import TrainingConfig
 from tacit.training.hardware import cpu_threads
-from tacit.training.loop import Event, TrainingResult, train
+from tacit.training.loop import TrainingResult, train
 
 __all__ = ["FitData", "fit_data", "fit_network", "seeded_modules", "validation_episodes"]
 
@@ -101,7 +102,7 @@ def fit_network(
     settings: str,
     name: str,
     folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
     diagnose: Callable[[nn.Module, Episode], dict[str, float]] | None = None,
 ) -> tuple[TrainingResult, float]:
     """Train `network` (a `Trainable` that is a `Predictor` with a `standardizer`) in place, then fit its temperature.

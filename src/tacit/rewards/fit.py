@@ -1,7 +1,7 @@
 """Training a reward model from choices: standardise, train, calibrate. Tensors only; texts stay outside."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.hashing import mix
 from tacit.errors import ConfigError
+from tacit.events import Listener
 from tacit.rewards.ageing import fit_half_life, timed
 from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.config import RewardConfig
@@ -23,7 +24,7 @@ from tacit.rewards.network import BasedFeatures, RewardNetwork
 from tacit.rewards.seen import Seen
 from tacit.training.config import TrainingConfig
 from tacit.training.diagnostics import collapse_report
-from tacit.training.loop import Event, TrainingResult
+from tacit.training.loop import TrainingResult
 
 __all__ = ["fit_reward"]
 
@@ -49,7 +50,7 @@ def fit_reward(
     pooled: RewardModel | None = None,
     name: str = "reward",
     folder: Path | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> M:
     """Fit a reward model on the users of `choices`, stop and calibrate on the users of `validation`.
 
@@ -136,7 +137,7 @@ def _fit_member(
     pooled: RewardModel | None,
     name: str,
     folder: Path | None,
-    on_event: Callable[[Event], None] | None,
+    on_event: Listener | None,
 ) -> tuple[RewardNetwork, float, TrainingResult]:
     """One network, trained alone, with its temperature."""
     config = config.model_copy(update={"members": 1})
@@ -165,7 +166,7 @@ def _fit_base(
     config: RewardConfig,
     training: TrainingConfig,
     folder: Path | None,
-    on_event: Callable[[Event], None] | None,
+    on_event: Listener | None,
 ) -> RewardModel:
     """The pooled reward that a personal one is built on: same data, head and budget."""
     place = None if folder is None else folder / "base"
@@ -193,7 +194,7 @@ def _adopt_base(network: RewardNetwork, pooled: RewardModel) -> None:
             parameter.div_(pooled.temperature)
 
 
-def _warn_if_inert(metrics: dict[str, float], name: str, on_event: Callable[[Event], None] | None) -> None:
+def _warn_if_inert(metrics: dict[str, float], name: str, on_event: Listener | None) -> None:
     gain, error = metrics.get("swap_gain", 0.0), metrics.get("swap_gain_error", 0.0)
     active, users = int(metrics.get("active_units", 0)), int(metrics.get("swap_users", 0))
     if active and gain > 2 * error:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from tacit.embedders.embedder import Embedder, Item
-from tacit.embedders.store import Progress
 from tacit.embedders.table import text_vectors
 from tacit.encoders.posterior import LatentPosterior
 from tacit.encoders.state import UserStates
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ChoiceError, EmbeddingError, StateMismatchError
+from tacit.events import Listener, Progress
 from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.explain import centred, explanations
 from tacit.rewards.hub import push_to_hub
@@ -169,9 +169,9 @@ class RewardModel:
         """
         return User.infer(self, rows, user)
 
-    def users(self, rows: Any) -> Users:
-        """Every user of some rows, inferred together."""
-        return Users.infer(self, rows)
+    def users(self, rows: Any, *, on_event: Listener | None = None) -> Users:
+        """Every user of some rows, inferred together; `on_event` hears how far that is."""
+        return Users.infer(self, rows, on_event=on_event)
 
     def load_user(self, path: str | PathLike[str], user: str | None = None) -> User:
         """A user that was saved: `User.save`, or one of `Users.save` by id."""

@@ -7,7 +7,7 @@ from tacit.lazy import lazy
 if TYPE_CHECKING:
     from tacit.training.config import ObjectiveConfig, TrainingConfig
     from tacit.training.diagnostics import collapse_report
-    from tacit.training.loop import Event, TrainingResult, train
+    from tacit.training.loop import TrainingResult, train
 
-__all__ = ["Event", "ObjectiveConfig", "TrainingConfig", "TrainingResult", "collapse_report", "train"]
+__all__ = ["ObjectiveConfig", "TrainingConfig", "TrainingResult", "collapse_report", "train"]
 __getattr__, __dir__ = lazy(__name__, __file__)

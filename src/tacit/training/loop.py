@@ -16,15 +16,16 @@ from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import mix, step_generator
 from tacit.episodes.sampler import EpisodeSampler
 from tacit.errors import ConfigError, OutputError
+from tacit.events import Listener
 from tacit.files import restore_folder
 from tacit.training import checkpoint as checkpoints
 from tacit.training.checkpoint import Progress, another_run, read_checkpoint, read_progress, write_checkpoint
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 from tacit.training.hardware import Hardware, choose_hardware, cpu_threads
-from tacit.training.run_log import Event, RunLog
+from tacit.training.run_log import RunLog
 from tacit.training.schedule import warmup_cosine
 
-__all__ = ["Event", "Trainable", "TrainingResult", "train"]
+__all__ = ["Trainable", "TrainingResult", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def train(
     name: str = "reward",
     folder: Path | None = None,
     run: str = "",
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> TrainingResult:
     """Fit `network` in place and leave it at its best validation NLL, on the CPU, in evaluation mode.
 

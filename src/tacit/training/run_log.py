@@ -1,33 +1,17 @@
 """What a training run says: events to a listener, measurements to `metrics.jsonl` and to experiment trackers."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from tacit.errors import ConfigError
+from tacit.events import Event, Listener
 
-__all__ = ["Event", "Listener", "RunLog", "Tracker", "counting"]
-
-Event = dict[str, Any]
-"""What a run emits: `{"event": "start" | "step" | "validation" | "log" | "end", "name", "step", "steps", ...numbers}`.
-
-"progress" events tell of other long work by `name`: items embedded, answers written, users asked. `fit_reward` adds
-`{"event": "inert", "name", "swap_gain"}` where personalisation is, and "unclear" in its place where validation users
-are too few to tell.
-"""
-
-Listener = Callable[[Event], None]
+__all__ = ["RunLog", "Tracker"]
 
 Tracker = Literal["tensorboard", "trackio", "wandb"]
-
-
-def counting(listener: Listener | None, name: str) -> Callable[[int, int], None] | None:
-    """A callback of (done, total) that tells `listener` how far the work called `name` is, if anybody listens."""
-    if listener is None:
-        return None
-    return lambda done, total: listener({"event": "progress", "name": name, "step": done, "steps": total})
 
 
 class RunLog:

@@ -14,13 +14,13 @@ from tacit.choices.readers import read_choices
 from tacit.choices.table import ChoiceTable
 from tacit.choices.validation import read_item
 from tacit.embedders.embedder import Embedder, Item, SuppliedVectors
-from tacit.embedders.store import Progress
 from tacit.embedders.table import item_vectors
 from tacit.encoders.posterior import LatentPosterior
 from tacit.encoders.state import UserStates
 from tacit.episodes.batch import ChoiceBatch
 from tacit.episodes.from_table import choice_batch
 from tacit.errors import ChoiceError, ConfigError, ModelFormatError
+from tacit.events import Progress
 from tacit.users.profiles import read_profile, write_profile
 
 __all__ = ["Answer", "Moved", "User", "UserModel", "batch_of", "read_rows"]

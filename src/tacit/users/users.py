@@ -14,6 +14,7 @@ from tacit.embedders.table import item_vectors
 from tacit.encoders.state import UserStates
 from tacit.episodes.from_table import choice_batch
 from tacit.errors import ChoiceError
+from tacit.events import Listener, counting
 from tacit.users.profiles import read_profiles, write_profiles
 from tacit.users.user import User, UserModel, read_rows
 
@@ -35,12 +36,16 @@ class Users:
         self._number = {name: number for number, name in enumerate(self.ids)}
 
     @classmethod
-    def infer(cls, model: UserModel, rows: Any) -> Self:
-        """Every user of some rows; memory is for a few thousand choices' vectors at a time."""
+    def infer(cls, model: UserModel, rows: Any, *, on_event: Listener | None = None) -> Self:
+        """Every user of some rows; memory is for a few thousand choices' vectors at a time.
+
+        `on_event` hears how many items are embedded and users inferred.
+        """
         table = read_rows(rows)
         present = np.unique(table.user)
         table = table.of_users(present)
-        vectors = item_vectors(table, model.reader)
+        vectors = item_vectors(table, model.reader, progress=counting(on_event, "embedding"))
+        told = counting(on_event, "inferring users")
         counts = np.bincount(table.user, minlength=len(present))
         parts, start = [], 0
         while start < len(present):
@@ -50,6 +55,8 @@ class Users:
             batch = choice_batch(table.of_users(np.arange(start, stop)), vectors)
             parts.append(model.update(model.prior(stop - start), batch))
             start = stop
+            if told is not None:
+                told(start, len(present))
         return cls(model, _stacked(parts), table.users.to_pylist())
 
     @classmethod

@@ -20,10 +20,10 @@ from tacit.choices.table import ChoiceTable
 from tacit.embedders.table import item_vectors
 from tacit.errors import ChoiceError, ModelFormatError
 from tacit.evaluation import Report, evaluate, plot_accuracy, plot_reliability
+from tacit.events import Listener, counting
 from tacit.files import fill_folder, write_json, write_text
 from tacit.rewards.model import RewardModel
 from tacit.rewards.seen import Seen
-from tacit.training.run_log import Listener, counting
 from tacit.workflows.reward import group_names
 
 __all__ = ["KS", "Assessment", "assess", "known_groups", "load_with_control"]

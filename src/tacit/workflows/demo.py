@@ -1,6 +1,5 @@
 """The whole story on simulated people: train once, meet strangers, adapt to each from a handful of choices."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,8 @@ from tacit.embedders import resolve_embedder
 from tacit.embedders.table import item_vectors
 from tacit.episodes.from_table import choice_batch
 from tacit.evaluation import Report, evaluate
+from tacit.events import Listener
 from tacit.training.config import TrainingConfig
-from tacit.training.loop import Event
 from tacit.workflows.reward import TrainedReward, train_reward
 from tacit.worlds.text import TextWorld
 
@@ -95,7 +94,7 @@ def text_demo(
     choices_per_user: int = 40,
     steps: int = 800,
     embedder: str = "hash",
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> TextDemo:
     """Train on four fifths of the people and prompts of a text world, evaluate on the others, introduce three of them.
 

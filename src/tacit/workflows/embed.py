@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from tacit.choices.table import ChoiceTable
-from tacit.embedders import Embedder, Progress, embed_table
+from tacit.embedders import Embedder, embed_table
 from tacit.embedders.embedder import Item
 from tacit.embedders.table import open_store
 from tacit.embedders.transformer import TransformerEmbedder
+from tacit.events import Progress
 
 __all__ = ["Embedded", "embed_items"]
 

@@ -1,18 +1,17 @@
 """From a table of preferences and a reward model to a trained policy: what `tacit train-policy` does."""
 
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import SuppliedVectors
 from tacit.embedders.table import item_vectors, text_vectors
+from tacit.events import Listener, counting
 from tacit.files import atomic_folder, first_process
 from tacit.policies import PolicyConfig, PolicyTrainingConfig, SteerablePolicy, fit_policy, load_base, reward_embedder
 from tacit.policies.storage import write_policy_files
 from tacit.rewards.model import RewardModel
-from tacit.training.run_log import Event, counting
 from tacit.training.unfinished import unfinished_run
 from tacit.workflows.reward import training_parts
 
@@ -34,7 +33,7 @@ def train_policy(
     device: str | None = None,
     dtype: str | None = None,
     overwrite: bool = False,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> SteerablePolicy:
     """Train on the table's users (its `train` rows if it has a `split` column) and save to `out`.
 

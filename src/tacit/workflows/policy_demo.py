@@ -1,7 +1,6 @@
 """The end of the story: a language model that answers the same question differently for different strangers."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from tacit.choices.table import ChoiceTable
 from tacit.embedders import resolve_embedder
 from tacit.embedders.table import item_vectors
 from tacit.episodes.from_table import choice_batch
+from tacit.events import Listener, counting
 from tacit.policies import (
     ModulatorConfig,
     PolicyConfig,
@@ -21,7 +21,6 @@ from tacit.policies import (
     fit_policy,
     load_base,
 )
-from tacit.training.run_log import Event, counting
 from tacit.workflows.demo import Person, TextDemo
 from tacit.workflows.reward import training_parts
 from tacit.worlds.text.base_model import text_base
@@ -99,7 +98,7 @@ def policy_demo(
     *,
     steps: int = 100,
     questions: int = 12,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> PolicyDemo:
     """Train a policy on the story's people, let it answer the three strangers, and walk from one to another.
 

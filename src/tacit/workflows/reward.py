@@ -17,6 +17,7 @@ from tacit.choices.table import ChoiceTable
 from tacit.embedders import Embedder
 from tacit.episodes.hashing import mix
 from tacit.errors import ChoiceError, ConfigError, OutputError
+from tacit.events import Listener
 from tacit.files import atomic_folder
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.embedder_reference import EmbedderReference
@@ -25,7 +26,6 @@ from tacit.rewards.model import RewardModel
 from tacit.rewards.seen import Seen
 from tacit.rewards.storage import write_model_files
 from tacit.training.config import TrainingConfig
-from tacit.training.loop import Event
 from tacit.training.unfinished import unfinished_run
 
 __all__ = ["MIN_USERS", "TrainedReward", "group_names", "plan_training", "train_reward", "training_parts"]
@@ -65,7 +65,7 @@ def train_reward(
     training: TrainingConfig | None = None,
     out: Path | None = None,
     overwrite: bool = False,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> TrainedReward:
     """Train on the table's users (its `train` rows if it has a `split` column) and save to `out`.
 
@@ -141,7 +141,7 @@ def _fit_both(
     config: RewardConfig,
     training: TrainingConfig,
     partial: Path | None,
-    on_event: Callable[[Event], None] | None,
+    on_event: Listener | None,
 ) -> TrainedReward:
     names = group_names(table)
     groups = torch.cat([part.group[part.rank >= 0] for part in (parts.train, parts.validation)]).unique().tolist()

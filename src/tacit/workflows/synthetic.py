@@ -1,17 +1,17 @@
 """The paper's 1-D experiment: NP-BTL, BTL and DPL against the Bayes-optimal line, on unseen users and unseen pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from tacit.baselines import fit_dpl, fit_pooled
 from tacit.evaluation import Report, evaluate
+from tacit.events import Listener
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.fit import fit_reward
 from tacit.rewards.model import RewardModel
 from tacit.training.config import ObjectiveConfig, TrainingConfig
-from tacit.training.loop import Event
 from tacit.worlds.piecewise import PiecewiseWorld, bayes_optimal_accuracy
 
 __all__ = ["KS", "METHODS", "SyntheticResult", "SyntheticRun", "synthetic_configs", "synthetic_experiment"]
@@ -101,7 +101,7 @@ def synthetic_experiment(
     methods: Sequence[str] = METHODS,
     steps: int | None = None,
     test_users: int = 12_000,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> SyntheticResult:
     """Train and evaluate each method on each seed's world.
 
@@ -116,7 +116,7 @@ def synthetic_experiment(
 
 
 def _run(
-    seed: int, methods: Sequence[str], steps: int | None, test_users: int, on_event: Callable[[Event], None] | None
+    seed: int, methods: Sequence[str], steps: int | None, test_users: int, on_event: Listener | None
 ) -> SyntheticRun:
     world = PiecewiseWorld.generate(seed, users=(4000, 500, test_users), choices=(60, 60, 150))
     configs = synthetic_configs(seed, steps=steps)

@@ -7,7 +7,7 @@ several trials the same person may be a test user more than once:
 such a person's accuracies are averaged first, so that everybody counts once and intervals are over people.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,11 @@ from tacit.evaluation.audit.config import AuditTraining
 from tacit.evaluation.audit.verdict import Estimate
 from tacit.evaluation.benchmark.task import Task
 from tacit.evaluation.predictions import Predictions
+from tacit.events import Listener, counting
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.fit import fit_reward
 from tacit.rewards.model import RewardModel
 from tacit.training.config import TrainingConfig
-from tacit.training.run_log import Event, counting
 
 __all__ = ["METHODS", "AuditTraining", "Measured", "Trial", "measure", "pool"]
 
@@ -92,7 +92,7 @@ def measure(
     config: RewardConfig | None = None,
     training: TrainingConfig | None = None,
     label: str = "",
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> Trial:
     """Train both models on `task` and ask its test users.
 

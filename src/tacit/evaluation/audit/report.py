@@ -6,7 +6,7 @@ from typing import Any
 from tacit.evaluation.audit.disagreement import Disagreement
 from tacit.evaluation.audit.minority import Minority
 from tacit.evaluation.audit.verdict import Estimate, Verdict
-from tacit.training.loop import Event
+from tacit.events import Event
 
 __all__ = ["Audit"]
 

@@ -4,7 +4,7 @@ write_audit(audit(table, vectors), "audit") is what `tacit audit` does. Every re
 for training, validation and test; what is measured on test users is pooled by person.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,9 +22,9 @@ from tacit.evaluation.audit.report import Audit
 from tacit.evaluation.audit.verdict import decide, supported_k
 from tacit.evaluation.benchmark.datasets.table import task_from_table
 from tacit.evaluation.benchmark.task import Part, Task
+from tacit.events import Event, Listener
 from tacit.rewards.config import RewardConfig
 from tacit.training.config import TrainingConfig
-from tacit.training.loop import Event
 
 __all__ = ["KS", "audit", "check_settings", "plan_audit"]
 
@@ -59,7 +59,7 @@ def audit(
     seed: int = 0,
     config: RewardConfig | None = None,
     training: TrainingConfig | None = None,
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Listener | None = None,
 ) -> Audit:
     """Find out whether these users disagree in a way that a few of their choices reveal, and whether it pays.
 

@@ -5,7 +5,7 @@ import inspect
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,16 +16,15 @@ from tacit.evaluation.benchmark.cell import Cell, Side, measure_cell, read_cell,
 from tacit.evaluation.benchmark.datasets import Sources, find_dataset
 from tacit.evaluation.benchmark.methods import METHODS, Settings
 from tacit.evaluation.benchmark.task import Task
+from tacit.events import Progress
 
-__all__ = ["Job", "Progress", "code_hash", "data_hash", "measure_all", "task_of"]
+__all__ = ["Job", "code_hash", "data_hash", "measure_all", "task_of"]
 
 SOURCE = Path(__file__).resolve().parents[2]
 COUNTS = ("choices", "likelihoods", "worlds", "embedders", "episodes", "encoders", "objectives", "training", "rewards",
           "baselines", "evaluation/benchmark/datasets")  # fmt: skip
 ALONE = ("evaluation/benchmark/cell.py", "evaluation/benchmark/methods.py", "evaluation/benchmark/task.py")
 """The code a number depends on: change any of it and cells are measured again."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

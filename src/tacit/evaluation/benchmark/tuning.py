@@ -9,7 +9,8 @@ from typing import Any
 from tacit.errors import ConfigError
 from tacit.evaluation.benchmark.datasets import DATASETS, Sources, find_dataset
 from tacit.evaluation.benchmark.methods import METHODS, Settings
-from tacit.evaluation.benchmark.run import Job, Progress, code_hash, data_hash, measure_all
+from tacit.evaluation.benchmark.run import Job, code_hash, data_hash, measure_all
+from tacit.events import Progress
 from tacit.files import write_json
 
 __all__ = ["TUNED", "Tuned", "read_tuned", "tune"]
