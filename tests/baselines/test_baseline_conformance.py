@@ -12,12 +12,12 @@ from tacit.rewards import RewardConfig, RewardModel
 from tacit.testing import SavedModelConformance
 
 
-def pooled_model(kind: type[RewardModel], dim: int, seed: int, **config: object) -> RewardModel:
+def pooled_model(kind: type[RewardModel], dim: int, seed: int, *, ties: bool = False) -> RewardModel:
     """An untrained model of a baseline, its weights off their start."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        settings = RewardConfig.model_validate({"encoder": "none", "head_hidden": (16,), **config})
-        network = kind.network_class(dim, settings)
+        settings = RewardConfig.model_validate({"encoder": "none", "head": {"hidden": (16,)}})
+        network = kind.network_class(dim, settings, ties=ties)
         network.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
         for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -57,7 +57,7 @@ class TestPublishedDPL(SavedModelConformance):
 @pytest.mark.parametrize(
     "refused",
     [
-        lambda: MeanVarianceNetwork(3, RewardConfig(encoder="none", ties=True)),
+        lambda: MeanVarianceNetwork(3, RewardConfig().pooled(), ties=True),
         lambda: MeanVarianceNetwork(3, RewardConfig()),
     ],
 )

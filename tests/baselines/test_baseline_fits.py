@@ -12,7 +12,7 @@ from tacit.choices import ChoiceIndex
 from tacit.rewards import RewardConfig
 from tacit.training import TrainingConfig
 
-CONFIG = RewardConfig(head_hidden=(16,))
+CONFIG = RewardConfig.model_validate({"head": {"hidden": (16,)}})
 TRAINING = TrainingConfig(
     steps=150, users_per_batch=20, max_context=0, targets=20, learning_rate=0.02, validate_every=50,
     threads=1, device="cpu",

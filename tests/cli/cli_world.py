@@ -10,7 +10,7 @@ Row = dict[str, Any]
 
 USERS, PROMPTS = 14, 6
 QUICK = ("training.steps=20", "training.validate_every=10", "training.threads=1", "training.device=cpu",
-         "reward.latent=4", "reward.members=1", "reward.encoder_hidden=[16]", "reward.head_hidden=[16]")  # fmt: skip
+         "reward.latent=4", "reward.members=1", "reward.head.hidden=[16]")  # fmt: skip
 TINY = [part for setting in QUICK for part in ("--set", setting)]
 
 

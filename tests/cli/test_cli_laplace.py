@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cli_world import TINY, Run
 
-SETTINGS = ("encoder=laplace", "base=true", "components=2", "principal=8")
+SETTINGS = ("encoder.kind=laplace", "base=true", "encoder.components=2", "principal=8")
 
 
 def test_train_infer_score_and_evaluate(run: Run, base: Path, tmp_path: Path) -> None:
@@ -24,4 +24,4 @@ def test_train_infer_score_and_evaluate(run: Run, base: Path, tmp_path: Path) ->
     stranger = found["model"]["accuracy"]["0"], found["controls"]["pooled"]["accuracy"]["0"]
     assert abs(stranger[0] - stranger[1]) < 0.02  # a stranger gets the pooled reward
     config = json.loads((model / "config.json").read_text())["reward"]
-    assert (config["encoder"], config["base"]) == ("laplace", True)
+    assert (config["encoder"], config["base"]) == ({"kind": "laplace", "components": 2}, True)

@@ -4,35 +4,25 @@ import pytest
 import torch
 
 from tacit.encoders import AdditiveEncoder, AttentionEncoder, Encoder
+from tacit.encoders.additive import AdditiveConfig
+from tacit.encoders.attention import AttentionConfig
 from tacit.encoders.null import NullEncoder
 from tacit.testing import EncoderConformance, random_choices
 
 
 class TestAdditiveVariational(EncoderConformance):
     def make(self, dim: int, latent: int) -> Encoder:
-        return AdditiveEncoder(dim, latent, hidden=(16,))
+        return AdditiveEncoder(dim, latent)
 
 
 class TestAdditiveDeterministic(EncoderConformance):
     def make(self, dim: int, latent: int) -> Encoder:
-        return AdditiveEncoder(dim, latent, hidden=(16, 8), variational=False)
+        return AdditiveEncoder(dim, latent, AdditiveConfig(hidden=(16, 8), variational=False))
 
 
-class TestAdditiveRefined(EncoderConformance):
-    doubt_shrinks = False  # the refinement may widen a posterior
-
+class TestAttention(EncoderConformance):
     def make(self, dim: int, latent: int) -> Encoder:
-        return AdditiveEncoder(dim, latent, hidden=(16,), refine=True)
-
-
-class TestAttentionVariational(EncoderConformance):
-    def make(self, dim: int, latent: int) -> Encoder:
-        return AttentionEncoder(dim, latent, hidden=(16,), width=16, heads=2)
-
-
-class TestAttentionDeterministic(EncoderConformance):
-    def make(self, dim: int, latent: int) -> Encoder:
-        return AttentionEncoder(dim, latent, hidden=(16,), width=8, heads=4, layers=1, variational=False)
+        return AttentionEncoder(dim, latent, AttentionConfig(width=16))
 
 
 def test_the_null_encoder_learns_nothing() -> None:
@@ -51,7 +41,7 @@ class _Broken(EncoderConformance):
     """A faithful encoder with one fault put in, to see that the suite sees it."""
 
     def make(self, dim: int, latent: int) -> Encoder:
-        return AdditiveEncoder(dim, latent, hidden=(8,))
+        return AdditiveEncoder(dim, latent)
 
     def __init__(self, fault: str) -> None:
         self.fault = fault

@@ -8,13 +8,16 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from torch.testing import assert_close
 
 from tacit.encoders import Encoder, LaplaceEncoder, LatentPosterior, MixturePosterior
+from tacit.encoders.laplace import LaplaceConfig
 from tacit.errors import ConfigError
 from tacit.testing import EncoderConformance, random_choices
 
 
 def laplace(dim: int, latent: int, components: int = 1, steps: int = 4) -> LaplaceEncoder:
     features = nn.Sequential(nn.Linear(dim, 8), nn.GELU(), nn.Linear(8, latent + 1, bias=False))  # a bias cancels
-    return LaplaceEncoder(features, latent, components=components, steps=steps)
+    encoder = LaplaceEncoder(dim, latent, LaplaceConfig(components=components), features=features)
+    encoder.steps = steps
+    return encoder
 
 
 class TestLaplace(EncoderConformance):
@@ -72,7 +75,7 @@ def test_the_last_step_has_the_gradient_of_the_mode() -> None:
 )
 def test_who_contradicts_the_population_is_heard(gap: float, against: float, choices: int) -> None:
     """Undamped Newton steps never settle here: after an even number the user looks like a stranger."""
-    encoder = LaplaceEncoder(nn.Identity(), 1).double()
+    encoder = LaplaceEncoder(2, 1, features=nn.Identity()).double()
     rows = torch.tensor([[[gap, against]] * choices], dtype=torch.float64)
     found = encoder.posterior(rows, torch.ones(1, choices, dtype=torch.float64)).mean.item()
     z = np.linspace(0, 10, 100_001)
@@ -88,7 +91,7 @@ def test_nobody_knows_a_user_without_choices() -> None:
 
 
 def test_a_choice_rules_a_component_out() -> None:
-    encoder = LaplaceEncoder(nn.Identity(), 1, components=2)
+    encoder = LaplaceEncoder(2, 1, LaplaceConfig(components=2), features=nn.Identity())
     with torch.no_grad():
         encoder.location.copy_(torch.tensor([[3.0], [-3.0]]))
         encoder.log_scale.fill_(-3)

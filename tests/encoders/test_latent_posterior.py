@@ -68,14 +68,13 @@ def test_the_additive_posterior_is_a_product_of_gaussians() -> None:
     mean = (z * density).sum()
     std = np.sqrt(((z - mean) ** 2 * density).sum())
     rows = torch.from_numpy(np.stack([precision * m, precision], axis=1)).unsqueeze(0)
-    posterior = AdditiveEncoder(2, 1, hidden=(4,)).posterior(rows, torch.from_numpy(weight).unsqueeze(0))
+    posterior = AdditiveEncoder(2, 1).posterior(rows, torch.from_numpy(weight).unsqueeze(0))
     assert posterior.mean.item() == pytest.approx(mean, abs=1e-9)
     assert posterior.scale is not None
     assert posterior.scale.item() == pytest.approx(std, abs=1e-9)
 
 
 def test_the_additive_prior_is_standard_normal() -> None:
-    for encoder in (AdditiveEncoder(2, 3, hidden=(4,)), AdditiveEncoder(2, 3, hidden=(4,), refine=True)):
-        posterior = encoder.posterior(torch.zeros(2, 0, 6), torch.zeros(2, 0))
-        assert torch.equal(posterior.mean, torch.zeros(2, 3))
-        assert torch.equal(posterior.scale, torch.ones(2, 3))
+    posterior = AdditiveEncoder(2, 3).posterior(torch.zeros(2, 0, 6), torch.zeros(2, 0))
+    assert torch.equal(posterior.mean, torch.zeros(2, 3))
+    assert torch.equal(posterior.scale, torch.ones(2, 3))

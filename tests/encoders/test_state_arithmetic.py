@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tacit.encoders import AdditiveEncoder, AttentionEncoder, Encoder, UserStates
+from tacit.encoders.attention import AttentionConfig
 from tacit.errors import StateMismatchError
 from tacit.testing.samples import seeded_module
 
 DIM, LATENT, USERS, POOL = 3, 2, 2, 3
 ENCODERS: dict[str, Encoder] = {
-    "additive": seeded_module(lambda: AdditiveEncoder(DIM, LATENT, hidden=(8,))),
-    "attention": seeded_module(lambda: AttentionEncoder(DIM, LATENT, hidden=(8,), width=8, heads=2, layers=1)),
+    "additive": seeded_module(lambda: AdditiveEncoder(DIM, LATENT)),
+    "attention": seeded_module(lambda: AttentionEncoder(DIM, LATENT, AttentionConfig(width=8))),
 }
 NOTHING = float("nan")
 

@@ -9,7 +9,7 @@ from tacit.choices import Choice, ChoiceTable
 from tacit.rewards import RewardConfig
 from tacit.training import TrainingConfig
 
-CONFIG = RewardConfig(latent=2, members=1, encoder_hidden=(16,), head_hidden=(), dropout=0.0)
+CONFIG = RewardConfig.model_validate({"latent": 2, "members": 1, "head": {"hidden": ()}, "dropout": 0.0})
 TRAINING = TrainingConfig(
     steps=60, users_per_batch=32, max_context=8, targets=8, learning_rate=0.02, validate_every=30, threads=1,
     device="cpu",

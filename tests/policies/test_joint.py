@@ -39,8 +39,8 @@ def parameters(policy: SteerablePolicy) -> dict[str, torch.Tensor]:
     "config",
     [
         RewardConfig(members=2, latent=4),
-        RewardConfig(encoder="additive", latent=4),
-        RewardConfig(encoder="additive", latent=4, evidence="network", base=False),
+        RewardConfig.model_validate({"encoder": "additive", "latent": 4}),
+        RewardConfig.model_validate({"encoder": {"kind": "additive", "evidence": "network"}, "latent": 4}),
     ],
 )
 def test_untrained_it_infers_what_the_reward_model_does(world: Camps, config: RewardConfig) -> None:

@@ -197,7 +197,11 @@ def several_members() -> RewardModel:
 
 
 def mlp() -> RewardModel:
-    return reward_model(RewardConfig(encoder="additive", head="mlp", latent=LATENT))
+    return reward_model(
+        RewardConfig.model_validate(
+            {"encoder": {"kind": "additive", "evidence": "network"}, "head": "mlp", "latent": LATENT}
+        )
+    )
 
 
 def reward_model(config: RewardConfig) -> RewardModel:

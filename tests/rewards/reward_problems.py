@@ -15,10 +15,11 @@ from tacit.training import TrainingConfig
 SMALL: dict[str, Any] = {
     "latent": 2,
     "members": 1,
-    "encoder_hidden": (32,),
-    "head_hidden": (16,),
+    "head": {"hidden": (16,)},
     "dropout": 0.0,
 }
+PAIRS = {"kind": "additive", "evidence": "network", "hidden": (32,)}
+"""The encoder with a network of pairs."""
 SHORT: dict[str, Any] = {
     "steps": 150, "users_per_batch": 32, "max_context": 6, "targets": 8, "learning_rate": 0.01,
     "validate_every": 50, "patience": 0, "threads": 1, "device": "cpu",

@@ -49,7 +49,9 @@ def data(validation: ChoiceIndex, choices: ChoiceIndex = STEADY) -> FitData:
 
 def planted() -> RewardNetwork:
     """The model that made the choices: r = 3 x z, x being an item's first number."""
-    network = RewardNetwork(2, RewardConfig(base=False, latent=1, head_hidden=(), dropout=0.0)).eval()
+    network = RewardNetwork(
+        2, RewardConfig.model_validate({"base": False, "latent": 1, "head": {"hidden": ()}, "dropout": 0.0})
+    ).eval()
     with torch.no_grad():
         for parameter in network.head.parameters():
             parameter.zero_()

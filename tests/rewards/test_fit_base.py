@@ -14,7 +14,7 @@ from tacit.rewards.network import Standardizer
 from tacit.training import TrainingConfig
 
 TRAINING = TrainingConfig(steps=150, users_per_batch=16, max_context=8, targets=8, threads=1, device="cpu")
-CONFIG = RewardConfig(encoder="laplace", latent=2, members=1, head_hidden=(16,), dropout=0.1, base=True)
+CONFIG = RewardConfig.model_validate({"latent": 2, "members": 1, "head": {"hidden": (16,)}, "dropout": 0.1})
 
 
 def opposed(seed: int, users: int) -> tuple[ChoiceIndex, Tensor]:
@@ -87,7 +87,7 @@ def test_a_base_is_the_default_of_the_laplace_encoder(settings: dict[str, object
     config = RewardConfig.model_validate(settings)
     assert config.base is base
     assert RewardConfig.model_validate(config.model_dump()) == config
-    assert config.encoder == settings.get("encoder", "laplace")
+    assert config.encoder.kind == settings.get("encoder", "laplace")
     assert not config.pooled().base
 
 
@@ -95,11 +95,15 @@ def test_a_base_is_the_default_of_the_laplace_encoder(settings: dict[str, object
     ("settings", "says"),
     [
         ({"encoder": "attention", "base": True}, "base needs an encoder that reads the reward"),
-        ({"encoder": "additive", "components": 2}, "needs encoder 'laplace'"),
-        ({"encoder": "laplace", "head": "mlp"}, "needs head 'bilinear'"),
-        ({"encoder": "laplace", "variational": False}, "variational = true"),
+        ({"encoder": "additive", "base": True, "members": 2}, "whose networks can be joined"),
+        ({"encoder": {"components": 2}, "members": 2}, "with one component"),
+        ({"base": False, "members": 2}, "needs base = true"),
+        ({"encoder": {"kind": "additive", "components": 2}}, "'additive' has no setting components"),
+        ({"encoder": {"componets": 2}}, "did you mean components"),
+        ({"encoder": "gru"}, "known: additive, attention, laplace, none"),
+        ({"head": "mlp"}, "reads the reward of a bilinear head"),
     ],
-    ids=["attention base", "additive components", "mlp laplace", "sure laplace"],
+    ids=str,
 )
 def test_settings_that_contradict_each_other(settings: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):

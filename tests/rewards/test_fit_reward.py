@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from reward_problems import Problem, accuracy, batch_of, problem, short, small
+from reward_problems import PAIRS, Problem, accuracy, batch_of, problem, short, small
 
 from tacit.choices import ChoiceIndex
 from tacit.errors import ChoiceError, ConfigError
@@ -15,7 +15,7 @@ from tacit.rewards.network import RewardNetwork
 from tacit.training import ObjectiveConfig
 
 DIFFER = problem()
-NETWORK = small(encoder="additive", evidence="network")
+NETWORK = small(encoder=PAIRS)
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,12 @@ def pooled() -> RewardModel:
     [
         {},
         {"encoder": "additive", "base": True},
-        {"encoder": "additive", "evidence": "network"},
-        {"encoder": "additive", "evidence": "network", "variational": False},
-        {"encoder": "additive", "head": "mlp"},
-        {"encoder": "additive", "evidence": "network", "refine": True},
+        {"encoder": PAIRS},
+        {"encoder": PAIRS | {"variational": False}},
+        {"encoder": PAIRS, "head": {"kind": "mlp", "hidden": (16,)}},
         {"encoder": "attention"},
     ],
-    ids=lambda config: "-".join(map(str, config.values())) or "default",
+    ids=["default", "additive on a base", "pairs", "pairs without doubt", "mlp", "attention"],
 )
 def test_personalisation_fires_where_users_differ(
     config: dict[str, Any], pooled: RewardModel, caplog: pytest.LogCaptureFixture
@@ -112,9 +111,9 @@ def test_ties_in_the_data_turn_on_the_tie_parameter() -> None:
     state = model.infer(batch.first(12))
     tie_mass = 1 - model.prefer(state, a, b) - model.prefer(state, b, a)
     was_tie = batch.rank[:, 12:, 1] == 0
-    assert model.network.config.ties
+    assert model.network.ties
     assert tie_mass[was_tie].mean() > 2 * tie_mass[~was_tie].mean()
-    assert not fit_reward(**DIFFER.settings(), config=small(), training=short(steps=1)).network.config.ties
+    assert not fit_reward(**DIFFER.settings(), config=small(), training=short(steps=1)).network.ties
 
 
 def test_same_seed_same_model_other_seed_other_model() -> None:
@@ -245,7 +244,7 @@ def test_ties_inside_rankings_teach_no_tie_parameter() -> None:
 
 
 def test_a_pooled_model_with_an_mlp_head_is_the_same_for_everybody() -> None:
-    config = small(encoder="none", evidence=None, head="mlp")
+    config = small(encoder="none", head="mlp")
     network = RewardNetwork(3, config).eval()
     scores = network.head(torch.randn(4, 3), torch.zeros(2, 0))
     assert scores.shape == (2, 4)
@@ -253,9 +252,11 @@ def test_a_pooled_model_with_an_mlp_head_is_the_same_for_everybody() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [small(encoder="additive", variational=False), small()], ids=["deterministic", "mixture posterior"]
+    "config",
+    [small(encoder={"kind": "additive", "variational": False}), small()],
+    ids=["deterministic", "mixture posterior"],
 )
 def test_the_elbo_needs_a_gaussian_with_doubt(config: RewardConfig) -> None:
     objective = ObjectiveConfig(kind="elbo")
-    with pytest.raises(ConfigError, match="needs an encoder with doubt"):
+    with pytest.raises(ConfigError, match="needs a Gaussian posterior"):
         fit_reward(**DIFFER.settings(), config=config, training=short(objective=objective))

@@ -7,27 +7,28 @@ import torch
 from torch import Tensor
 
 from tacit.rewards import BilinearHead, MLPHead, RewardHead
+from tacit.rewards.heads import HeadConfig
 from tacit.testing import HeadConformance
 
 
 class TestBilinear(HeadConformance):
     def make(self, dim: int, latent: int) -> RewardHead:
-        return BilinearHead(dim, latent, hidden=(16,))
+        return BilinearHead(dim, latent)
 
 
 class TestBilinearLinear(HeadConformance):
     def make(self, dim: int, latent: int) -> RewardHead:
-        return BilinearHead(dim, latent, hidden=())
+        return BilinearHead(dim, latent, HeadConfig(hidden=()))
 
 
 class TestMLP(HeadConformance):
     def make(self, dim: int, latent: int) -> RewardHead:
-        return MLPHead(dim, latent, hidden=(16, 8))
+        return MLPHead(dim, latent, HeadConfig(hidden=(16, 8)))
 
 
 class TestMLPOneLayer(HeadConformance):
     def make(self, dim: int, latent: int) -> RewardHead:
-        return MLPHead(dim, latent, hidden=(16,))
+        return MLPHead(dim, latent)
 
 
 class _Deaf(RewardHead):

@@ -14,7 +14,7 @@ from tacit.rewards.episodic_fit import FitData, fit_data
 from tacit.rewards.network import RewardNetwork
 from tacit.training import TrainingConfig
 
-ONE = RewardConfig(members=1, latent=3, head_hidden=(6, 5), dropout=0.0)
+ONE = RewardConfig.model_validate({"members": 1, "latent": 3, "head": {"hidden": (6, 5)}, "dropout": 0.0})
 COUNT = 3
 
 
@@ -54,7 +54,7 @@ def test_the_default_trains_four_on_one_base(tmp_path: Path) -> None:
     users = problem(users=40, choices=12)
     names: list[str] = []
     model = fit_reward(
-        **users.settings(), config=RewardConfig(latent=2, head_hidden=(8,)),
+        **users.settings(), config=RewardConfig.model_validate({"latent": 2, "head": {"hidden": (8,)}}),
         training=TrainingConfig(steps=10, validate_every=10, threads=1, device="cpu"), folder=tmp_path / "run",
         on_event=lambda event: names.append(event["name"]),
     )  # fmt: skip

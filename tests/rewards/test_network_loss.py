@@ -17,23 +17,25 @@ from tacit.testing.samples import join, seeded_module
 from tacit.training import ObjectiveConfig
 
 DIM, ITEMS = 4, 12
-SMALL: dict[str, Any] = {"latent": 2, "encoder_hidden": (8,), "head_hidden": (8,), "dropout": 0.0}
+SMALL: dict[str, Any] = {"latent": 2, "head": {"hidden": (8,)}, "dropout": 0.0}
+PAIRS = {"kind": "additive", "evidence": "network", "hidden": (8,)}
 CONFIGS: dict[str, dict[str, Any]] = {
     "laplace": {},
-    "laplace-mixture": {"encoder": "laplace", "base": False, "components": 3},
+    "laplace-mixture": {"encoder": {"components": 3}, "base": False},
     "additive-reward": {"encoder": "additive"},
     "additive-base": {"encoder": "additive", "base": True},
-    "additive-network": {"encoder": "additive", "evidence": "network"},
-    "additive-deterministic": {"encoder": "additive", "variational": False},
-    "mlp": {"encoder": "additive", "head": "mlp"},
+    "additive-network": {"encoder": PAIRS},
+    "additive-deterministic": {"encoder": {"kind": "additive", "variational": False}},
+    "mlp": {"encoder": PAIRS, "head": "mlp"},
     "attention": {"encoder": "attention"},
     "none": {"encoder": "none"},
 }
 GAUSSIAN = [name for name in CONFIGS if name.startswith(("additive", "mlp", "attention")) and "determ" not in name]
 
 
-def network_of(name: str, **more: Any) -> RewardNetwork:
-    return seeded_module(lambda: RewardNetwork(DIM, RewardConfig.model_validate(SMALL | CONFIGS[name] | more)))
+def network_of(name: str, *, ties: bool = False, **more: Any) -> RewardNetwork:
+    config = RewardConfig.model_validate(SMALL | CONFIGS[name] | more)
+    return seeded_module(lambda: RewardNetwork(DIM, config, ties=ties))
 
 
 def episode_of(slots: int) -> Episode:

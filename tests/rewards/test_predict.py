@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from tacit.encoders import LatentPosterior
 from tacit.rewards import BilinearHead, MLPHead, RewardHead
 from tacit.rewards.expected_preference import expected_sigmoid, preference
+from tacit.rewards.heads import HeadConfig
 from tacit.testing.samples import seeded_module
 
 T = np.linspace(-12, 12, 40_001)
@@ -53,8 +54,8 @@ def test_expected_sigmoid_passes_gradients() -> None:
 
 DIM, LATENT, USERS, PAIRS = 3, 2, 4, 5
 HEADS: dict[str, RewardHead] = {
-    "bilinear": seeded_module(lambda: BilinearHead(DIM, LATENT, hidden=(8,))),
-    "mlp": seeded_module(lambda: MLPHead(DIM, LATENT, hidden=(8,))),
+    "bilinear": seeded_module(lambda: BilinearHead(DIM, LATENT, HeadConfig(hidden=(8,)))),
+    "mlp": seeded_module(lambda: MLPHead(DIM, LATENT, HeadConfig(hidden=(8,)))),
 }
 LOG_NU = torch.tensor(-0.4, dtype=torch.float64)
 

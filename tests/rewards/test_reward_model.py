@@ -34,7 +34,7 @@ def choices(users: int = 2, count: int = 5, *, seed: int = 0, start: float = 0.0
 ENCODERS = {
     "default": {},
     "additive": {"encoder": "additive"},
-    "network": {"encoder": "additive", "evidence": "network", "refine": True},
+    "network": {"encoder": {"kind": "additive", "evidence": "network"}},
     "attention": {"encoder": "attention"},
 }
 
@@ -121,7 +121,7 @@ def test_what_makes_a_state_foreign(config: dict) -> None:
         with pytest.raises(StateMismatchError, match="infer it again"):
             stranger.posterior(state)
     same = RewardModel(other_head.network).fingerprint == model.fingerprint
-    assert same != model.network.config.reads_reward
+    assert same != model.network.config.encoder.settings.reads_reward
 
 
 def test_an_altered_state_with_the_right_name_is_refused() -> None:

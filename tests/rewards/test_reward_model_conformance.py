@@ -6,13 +6,16 @@ from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
 from tacit.testing import SavedModelConformance
 
+PAIRS = {"kind": "additive", "evidence": "network", "hidden": (16,)}
+
 
 def small_model(dim: int, seed: int, **config: object) -> RewardModel:
     """A model with weights off their start and a standardiser that does something."""
-    sizes = {"latent": 3, "encoder_hidden": (16,), "head_hidden": (16,)}
+    ties = bool(config.pop("ties", False))
+    sizes = {"latent": 3, "head": {"hidden": (16,)}}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = RewardNetwork(dim, RewardConfig.model_validate(sizes | config))
+        network = RewardNetwork(dim, RewardConfig.model_validate(sizes | config), ties=ties)
         network.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
         for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -31,12 +34,12 @@ class TestLaplaceWithoutABase(SavedModelConformance):
 
 class TestLaplaceOnABaseWithLearntPrior(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="laplace", base=True, components=3)
+        return small_model(self.dim, seed, encoder={"components": 3}, base=True)
 
 
 class TestBilinearVariational(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="additive", head="bilinear")
+        return small_model(self.dim, seed, encoder="additive")
 
 
 class TestAdditiveOnABase(SavedModelConformance):
@@ -46,7 +49,7 @@ class TestAdditiveOnABase(SavedModelConformance):
 
 class TestNetworkEvidence(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="additive", evidence="network")
+        return small_model(self.dim, seed, encoder=PAIRS)
 
 
 class TestPrincipalComponents(SavedModelConformance):
@@ -56,17 +59,17 @@ class TestPrincipalComponents(SavedModelConformance):
 
 class TestBilinearDeterministic(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="additive", head="bilinear", variational=False)
+        return small_model(self.dim, seed, encoder={"kind": "additive", "variational": False})
 
 
 class TestMLPVariational(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="additive", head="mlp")
+        return small_model(self.dim, seed, encoder=PAIRS, head="mlp")
 
 
 class TestMLPDeterministic(SavedModelConformance):
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="additive", head="mlp", variational=False)
+        return small_model(self.dim, seed, encoder=PAIRS | {"variational": False}, head="mlp")
 
 
 class TestTies(SavedModelConformance):
@@ -87,19 +90,14 @@ class TestTiesMLPVariational(SavedModelConformance):
     ties = True
 
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="additive", ties=True, head="mlp")
+        return small_model(self.dim, seed, encoder=PAIRS, ties=True, head="mlp")
 
 
 class TestTiesDeterministic(SavedModelConformance):
     ties = True
 
     def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="additive", ties=True, variational=False)
-
-
-class TestRefined(SavedModelConformance):
-    def make(self, seed: int) -> RewardModel:
-        return small_model(self.dim, seed, encoder="additive", refine=True)
+        return small_model(self.dim, seed, encoder={"kind": "additive", "variational": False}, ties=True)
 
 
 class TestAttention(SavedModelConformance):

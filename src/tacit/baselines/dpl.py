@@ -19,7 +19,7 @@ from tacit.errors import ChoiceError
 from tacit.likelihoods import mean_variance
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.fit import fit_reward
-from tacit.rewards.heads import RewardHead
+from tacit.rewards.heads.head import RewardHead
 from tacit.rewards.model import RewardModel
 from tacit.rewards.network import RewardNetwork
 
@@ -51,13 +51,14 @@ class MeanVarianceNetwork(RewardNetwork):
     """The pooled network with the mean-variance likelihood."""
 
     link: ClassVar[mean_variance.Link] = "normal"
-    head: MeanVarianceHead
+    head: MeanVarianceHead  # type: ignore[assignment]
 
-    def __init__(self, dim: int, config: RewardConfig) -> None:
-        if config.encoder != "none" or config.ties:
+    def __init__(self, dim: int, config: RewardConfig, *, ties: bool = False) -> None:
+        if config.personal or ties:
             raise ChoiceError("DPL is a pooled model of strict pairs; leave out ties, or use the pooled BTL")
         super().__init__(dim, config)
-        self.head = MeanVarianceHead(self.standardizer.width, hidden=config.head_hidden, dropout=config.dropout)
+        hidden = config.head.settings.hidden
+        self.head = MeanVarianceHead(self.standardizer.width, hidden=hidden, dropout=config.dropout)
 
     def log_prob_of(self, read: ChoiceBatch, z: Tensor) -> Tensor:
         """Log p of strict pairs: Float[samples users choices]."""

@@ -16,11 +16,13 @@ from torch import Tensor
 from tacit.baselines.adaptive import AdaptiveNetwork, Fitted
 from tacit.baselines.pooled import fit_pooled
 from tacit.choices.index import ChoiceIndex
+from tacit.encoders.encoder import Widths
 from tacit.events import Listener
-from tacit.rewards.config import RewardConfig, Widths
+from tacit.rewards.config import RewardConfig
 from tacit.rewards.episodic_fit import FitData, fit_data
 from tacit.rewards.expected_preference import expected_sigmoid
-from tacit.rewards.heads import BilinearHead
+from tacit.rewards.heads.bilinear import BilinearHead
+from tacit.rewards.heads.head import HeadConfig
 from tacit.training.config import TrainingConfig
 
 __all__ = ["GaussianConfig", "GaussianNetwork", "fit_population"]
@@ -60,7 +62,7 @@ class GaussianNetwork(AdaptiveNetwork):
         super().__init__(dim, config)
         self.register_buffer("basis", torch.zeros(dim, config.components))
         mlp = config.base == "mlp"
-        self.base = BilinearHead(dim, 0, hidden=config.hidden, dropout=config.dropout) if mlp else None
+        self.base = BilinearHead(dim, 0, HeadConfig(hidden=config.hidden), dropout=config.dropout) if mlp else None
 
     @abstractmethod
     def gap(self, fitted: Fitted, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +122,9 @@ def fit_population(
             vectors,
             validation=validation,
             target_groups=target_groups,
-            config=RewardConfig(encoder="none", head_hidden=config.hidden, dropout=config.dropout),
+            config=RewardConfig.model_validate(
+                {"encoder": "none", "head": {"hidden": config.hidden}, "dropout": config.dropout}
+            ),
             training=training,
             name=f"{name}-base",
             folder=folder / "base" if folder else None,

@@ -30,11 +30,10 @@ from torch.nn.functional import logsigmoid
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
 from tacit.baselines.pairs import Pairs, episode_pairs
 from tacit.choices.index import ChoiceIndex
-from tacit.encoders.encoder import mlp
+from tacit.encoders.encoder import Widths, mlp
 from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
 from tacit.events import Listener
-from tacit.rewards.config import Widths
 from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
 from tacit.rewards.explain import centred
 from tacit.training.config import ObjectiveConfig, TrainingConfig

@@ -90,6 +90,8 @@ def _nested(key: list[str], value: Any) -> dict[str, Any]:
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
     for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), str):
+            into[key] = {"kind": into[key]}  # a part by its name alone; its settings come beside it
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             _merge(into[key], value)
         else:
@@ -105,5 +107,6 @@ def _refuse_unknown(model: type[BaseModel], values: Mapping[str, Any], *, source
             raise ConfigError(f"{source}: unknown setting {path}{key}; {hint}")
         kinds = (field.annotation, *get_args(field.annotation))
         inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if isinstance(value, dict) and len(inner) == 1:  # of a union, pydantic itself picks the member
+        if isinstance(value, dict) and len(inner) == 1 and inner[0].model_config.get("extra") != "allow":
+            # of a union, pydantic itself picks the member; a part's settings are its own to know
             _refuse_unknown(inner[0], value, source=source, path=f"{path}{key}.")

@@ -1,13 +1,17 @@
-"""Encoders: from choices to a posterior over the user's latent z, and the states users are kept as."""
+"""Encoders: from choices to a posterior over the user's latent z, and the states users are kept as.
 
-from typing import TYPE_CHECKING
+An encoder is one file here, or anywhere if it registers itself: a subclass of `Encoder`, `@encoders.register(name)`.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from tacit.lazy import lazy
+from tacit.registry import Registry
 
 if TYPE_CHECKING:
     from tacit.encoders.additive import AdditiveEncoder
     from tacit.encoders.attention import AttentionEncoder
-    from tacit.encoders.encoder import Encoder
+    from tacit.encoders.encoder import Encoder, EncoderConfig
     from tacit.encoders.laplace import LaplaceEncoder
     from tacit.encoders.mixture import MixturePosterior
     from tacit.encoders.posterior import LatentPosterior
@@ -17,9 +21,14 @@ __all__ = [
     "AdditiveEncoder",
     "AttentionEncoder",
     "Encoder",
+    "EncoderConfig",
     "LaplaceEncoder",
     "LatentPosterior",
     "MixturePosterior",
     "UserStates",
+    "encoders",
 ]
 __getattr__, __dir__ = lazy(__name__, __file__)
+
+encoders: Registry[Any] = Registry("encoder", "tacit.encoders")
+"""Subclasses of `Encoder` by name."""

@@ -1,16 +1,42 @@
 """The additive encoder: a user is a sum of natural parameters, one pair per choice and latent dimension."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tacit.encoders.encoder import Encoder, comparison_evidence, mlp
+from tacit.encoders import encoders
+from tacit.encoders.encoder import Encoder, EncoderConfig, Widths, comparison_evidence, mlp
 from tacit.encoders.posterior import LatentPosterior
 from tacit.episodes.batch import ChoiceBatch
 
-__all__ = ["AdditiveEncoder"]
+__all__ = ["AdditiveConfig", "AdditiveEncoder"]
+
+
+class AdditiveConfig(EncoderConfig):
+    """Settings of the additive encoder.
+
+    Attributes:
+        evidence: what is read of a choice: `reward`, the head's own reward, which carries over to new texts, or
+            `network`, one of both items, which can tell types of users apart that no linear step shows.
+        hidden: widths of that network's hidden layers.
+        variational: whether posteriors carry doubt.
+    """
+
+    evidence: Literal["reward", "network"] = "reward"
+    hidden: Widths = (128, 128)
+    variational: bool = True
+
+    @property
+    def reads_reward(self) -> bool:
+        """As `evidence` says."""
+        return self.evidence == "reward"
+
+    @property
+    def has_kl(self) -> bool:
+        """Of two Gaussians."""
+        return self.variational
 
 
 class _PairEvidence(nn.Module):
@@ -48,35 +74,32 @@ class _RewardEvidence(nn.Module):
         return torch.cat([location, precision], dim=-1)
 
 
+@encoders.register("additive")
 class AdditiveEncoder(Encoder):
     """z ~ N(mean, scale^2) with mean = S1 / (1 + S2), scale = (1 + S2)^(-1/2), S = sum of weighted evidence.
 
     That is the product of a standard normal prior with one Gaussian factor N(m_j, 1 / lambda_j) per choice: the prior
-    at k = 0, ever narrower with more choices, and bounded beyond the trained k. `refine` passes (mean, scale) through a
-    residual MLP, for posteriors that are not Gaussian in these coordinates. `features`, a bilinear head's
-    network from items to [f, b], is shared with that head where given: evidence then comes from the reward itself, not
-    from a network of pairs.
+    at k = 0, ever narrower with more choices, and bounded beyond the trained k. Evidence comes from `features` where
+    given, a bilinear head's network from items to [f, b], else from a network of pairs.
     """
 
+    config_class = AdditiveConfig
     additive: ClassVar[bool] = True
 
     def __init__(
         self,
         dim: int,
         latent: int,
+        config: AdditiveConfig | None = None,
         *,
-        hidden: tuple[int, ...] = (128, 128),
-        variational: bool = True,
-        refine: bool = False,
-        dropout: float = 0.0,
         features: nn.Module | None = None,
+        dropout: float = 0.0,
     ) -> None:
-        super().__init__(features)
-        self.latent = latent
+        super().__init__(dim, latent, features=features)
+        config = config or AdditiveConfig()
         self.evidence_dim = 2 * latent
-        self.has_uncertainty = variational
-        self.pair = _PairEvidence(dim, hidden, latent, dropout) if features is None else _RewardEvidence(latent)
-        self.refine = mlp([2 * latent, max(hidden, default=64), 2 * latent], zero_last=True) if refine else None
+        self.has_uncertainty = config.variational
+        self.pair = _RewardEvidence(latent) if features else _PairEvidence(dim, config.hidden, latent, dropout)
 
     def compare(self, choices: ChoiceBatch) -> Tensor:
         """[lambda * m, lambda] of each choice: Float[users choices 2*latent]."""
@@ -87,7 +110,4 @@ class AdditiveEncoder(Encoder):
         first, second = torch.einsum("ure,ur->ue", rows, weight).chunk(2, dim=-1)
         precision = 1 + second.clamp(min=0)
         mean, scale = first / precision, precision.rsqrt()
-        if self.refine is not None:
-            shift, log_factor = self.refine(torch.cat([mean, scale], dim=-1)).chunk(2, dim=-1)
-            mean, scale = mean + shift, scale * log_factor.exp()
         return LatentPosterior(mean, scale if self.has_uncertainty else None)

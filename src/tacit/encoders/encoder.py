@@ -2,15 +2,50 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from tacit.encoders.posterior import LatentPosterior
 from tacit.episodes.batch import ChoiceBatch
 
-__all__ = ["Encoder", "comparison_evidence", "mlp"]
+__all__ = ["Encoder", "EncoderConfig", "Widths", "comparison_evidence", "mlp"]
+
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(max_length=16)]
+"""Sizes of hidden layers."""
+
+
+class EncoderConfig(BaseModel):
+    """An encoder's settings; a subclass adds its own, and says what follows from them for the model around it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def personal(self) -> bool:
+        """Whether choices are read at all; the pooled control's are not."""
+        return True
+
+    @property
+    def reads_reward(self) -> bool:
+        """Whether evidence is read off the head's own [f, b], which a bilinear head has."""
+        return False
+
+    @property
+    def on_base(self) -> bool:
+        """Whether, unless told otherwise, the pooled reward is trained first and kept as b(y)."""
+        return False
+
+    @property
+    def members(self) -> int:
+        """How many networks on one base are joined into one, unless told otherwise; 1 = they cannot be."""
+        return 1
+
+    @property
+    def has_kl(self) -> bool:
+        """Whether two posteriors have a KL divergence in closed form, which the ELBO needs."""
+        return False
 
 
 class Encoder(nn.Module, ABC):
@@ -19,6 +54,18 @@ class Encoder(nn.Module, ABC):
     The split in two is what user states live on: `evidence` is computed once per choice and kept, `posterior`
     is cheap. An `additive` encoder needs only the weighted sum of the rows; others keep them all.
 
+    A reward network builds every registered encoder by the same call:
+
+        encoder_class(dim, latent, config, features=features, dropout=dropout)
+
+    Args:
+        dim: size of a standardised item vector.
+        latent: size of z that is asked for.
+        config: an instance of `config_class`; None = its defaults.
+        features: the head's network from items to [f, b], Float[... latent+1] of r(y; z) = f(y) . z + b(y); given where
+            `config.reads_reward`, else None.
+        dropout: of networks of one's own.
+
     Attributes:
         latent: size of z.
         evidence_dim: size of one row of evidence.
@@ -26,14 +73,17 @@ class Encoder(nn.Module, ABC):
         features: what items are turned into before they are compared, shared with the head; None = nothing.
     """
 
+    config_class: ClassVar[type[EncoderConfig]] = EncoderConfig
     additive: ClassVar[bool]
     latent: int
     evidence_dim: int
     has_uncertainty: bool
 
-    def __init__(self, features: nn.Module | None = None) -> None:
+    def __init__(
+        self, dim: int, latent: int, config: Any = None, *, features: nn.Module | None = None, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.features = features
+        self.latent, self.features = latent, features
 
     @abstractmethod
     def compare(self, choices: ChoiceBatch) -> Tensor:

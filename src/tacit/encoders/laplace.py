@@ -3,16 +3,43 @@
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tacit.encoders.encoder import Encoder, comparison_evidence
+from tacit.encoders import encoders
+from tacit.encoders.encoder import Encoder, EncoderConfig, comparison_evidence
 from tacit.encoders.mixture import MixturePosterior
 from tacit.episodes.batch import ChoiceBatch
 
-__all__ = ["LaplaceEncoder"]
+__all__ = ["LaplaceConfig", "LaplaceEncoder"]
+
+STEPS = 4
+"""Newton steps to the mode; more change nothing that counts (docs/log.md)."""
 
 
+class LaplaceConfig(EncoderConfig):
+    """Settings of the Laplace encoder: Gaussians in the learnt prior; several suit users of a few types."""
+
+    components: int = Field(default=1, ge=1, le=64)
+
+    @property
+    def reads_reward(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def on_base(self) -> bool:
+        """Most accurate so (docs/log.md)."""
+        return True
+
+    @property
+    def members(self) -> int:
+        """Four, under a prior of one Gaussian: kernels can be averaged then (`tacit.rewards.ensemble`)."""
+        return 4 if self.components == 1 else 1
+
+
+@encoders.register("laplace")
 class LaplaceEncoder(Encoder):
     """q(z | choices): each component of the prior updated by a Laplace approximation, reweighted by its evidence.
 
@@ -33,12 +60,22 @@ class LaplaceEncoder(Encoder):
     nothing, and a ranking counts as one comparison of its stages' mean gaps.
     """
 
+    config_class = LaplaceConfig
     additive: ClassVar[bool] = False
     has_uncertainty = True
 
-    def __init__(self, features: nn.Module, latent: int, *, components: int = 1, steps: int = 4) -> None:
-        super().__init__(features)
-        self.latent, self.steps = latent, steps
+    def __init__(
+        self,
+        dim: int,
+        latent: int,
+        config: LaplaceConfig | None = None,
+        *,
+        features: nn.Module | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(dim, latent, features=features)
+        components = (config or LaplaceConfig()).components
+        self.steps = STEPS
         self.evidence_dim = latent + 1
         learnt = components > 1
         self.location = nn.Parameter(torch.randn(components, latent) if learnt else torch.zeros(1, latent), learnt)

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from tacit.rewards.config import RewardConfig
     from tacit.rewards.embedder_reference import EmbedderReference
     from tacit.rewards.fit import fit_reward
-    from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
+    from tacit.rewards.heads.bilinear import BilinearHead
+    from tacit.rewards.heads.head import RewardHead
+    from tacit.rewards.heads.mlp import MLPHead
     from tacit.rewards.hub import push_to_hub
     from tacit.rewards.model import RewardModel
     from tacit.rewards.protocol import Explanation, PreferenceModel

@@ -16,12 +16,12 @@ def model_card(model: "RewardModel") -> str:
     rows = "".join(
         f"| {key} | {value} |\n" for key, value in sorted(model.notes.items()) if isinstance(value, int | float | str)
     )
-    pooled = config.encoder == "none"
+    pooled = not config.personal
     what = (
-        f"One reward for everybody, the control of a model that follows the user: `{config.head}` head,"
+        f"One reward for everybody, the control of a model that follows the user: `{config.head.kind}` head,"
         if pooled
-        else f"A reward that follows the user: `{config.encoder}` encoder ({doubt}, latent size {config.latent}), "
-        f"`{config.head}` head,"
+        else f"A reward that follows the user: `{config.encoder.kind}` encoder ({doubt}, latent size {config.latent}), "
+        f"`{config.head.kind}` head,"
     )
     use = "" if pooled else " It infers a user from a handful of choices in one forward pass."
     kind = type(model)

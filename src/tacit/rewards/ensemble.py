@@ -28,7 +28,8 @@ from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import hash_unit, mix
 from tacit.rewards.calibration import measure
 from tacit.rewards.episodic_fit import FitData
-from tacit.rewards.network import BasedFeatures, RewardNetwork
+from tacit.rewards.heads.bilinear import BasedFeatures
+from tacit.rewards.network import RewardNetwork
 
 __all__ = ["fit_scale", "folds", "join_members"]
 

@@ -9,7 +9,8 @@ from torch.special import ndtr
 
 from tacit.encoders.posterior import LatentPosterior
 from tacit.episodes.hashing import step_generator
-from tacit.rewards.heads import BilinearHead, RewardHead
+from tacit.rewards.heads.bilinear import BilinearHead
+from tacit.rewards.heads.head import RewardHead
 
 __all__ = ["expected_sigmoid", "preference"]
 

@@ -18,9 +18,9 @@ from tacit.rewards.config import RewardConfig
 from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.ensemble import fit_scale, folds, join_members
 from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
-from tacit.rewards.heads import BilinearHead
+from tacit.rewards.heads.bilinear import BasedFeatures, BilinearHead
 from tacit.rewards.model import RewardModel
-from tacit.rewards.network import BasedFeatures, RewardNetwork
+from tacit.rewards.network import RewardNetwork
 from tacit.rewards.seen import Seen
 from tacit.training.config import TrainingConfig
 from tacit.training.diagnostics import collapse_report
@@ -65,11 +65,11 @@ def fit_reward(
         ConfigError: the ELBO of a deterministic encoder.
     """
     config, training = config or RewardConfig(), training or TrainingConfig()
-    no_elbo = config.encoder == "laplace" or (config.encoder != "none" and not config.variational)
-    if training.objective.kind == "elbo" and no_elbo:
+    personal = config.personal
+    if training.objective.kind == "elbo" and personal and not config.encoder.settings.has_kl:
         raise ConfigError(
-            "the ELBO needs an encoder with doubt and a Gaussian posterior; set encoder = additive or attention with "
-            "variational = True, or use the predictive objective"
+            f"the ELBO needs a Gaussian posterior, which encoder {config.encoder.kind!r} with these settings does not "
+            "have; use the predictive objective, or encoder = additive or attention"
         )
     data = fit_data(choices, vectors, validation=validation, target_groups=target_groups, principal=config.principal)
     if isinstance(config.half_life, float) and not (timed(data.choices) and timed(data.validation)):
@@ -77,15 +77,14 @@ def fit_reward(
     tied = data.choices.rank[:, 1] == 0
     if data.choices.rank.shape[1] > 2:  # ties inside a ranking are Breslow's, and teach Davidson's parameter nothing
         tied &= data.choices.rank[:, 2] < 0
-    if bool(tied.any()):
-        config = config.model_copy(update={"ties": True})
-
-    personal = config.encoder != "none"
+    ties = bool(tied.any())
     if personal and config.base and pooled is None:
         pooled = _fit_base(choices, vectors, validation, target_groups, config, training, folder, on_event)
     parts = folds(data, config.members, training.seed)
     trained = [
-        _fit_member(model_class, config, parts[number], _member_seed(training, number), pooled, label, place, on_event)
+        _fit_member(
+            model_class, config, ties, parts[number], _member_seed(training, number), pooled, label, place, on_event
+        )
         for number, label, place in _members(config.members, name, folder)
     ]
     network, temperature, result = trained[0]
@@ -93,7 +92,7 @@ def fit_reward(
     if len(trained) > 1:
         members, _, results = zip(*trained, strict=True)
         with seeded_modules(training.seed):
-            network = model_class.network_class(vectors.shape[1], config)
+            network = model_class.network_class(vectors.shape[1], config, ties=ties)
         network.standardizer.load_state_dict(data.standardizer.state_dict())
         scale = fit_scale(members, [part.episodes(training) for part in parts])
         logger.info("%s: scale of the personal part %.2f", name, scale)
@@ -132,6 +131,7 @@ def _member_seed(training: TrainingConfig, number: int) -> TrainingConfig:
 def _fit_member(
     model_class: type[RewardModel],
     config: RewardConfig,
+    ties: bool,
     data: FitData,
     training: TrainingConfig,
     pooled: RewardModel | None,
@@ -142,18 +142,18 @@ def _fit_member(
     """One network, trained alone, with its temperature."""
     config = config.model_copy(update={"members": 1})
     with seeded_modules(training.seed):
-        network = model_class.network_class(data.standardizer.mean.shape[0], config)
-    if pooled is not None and config.encoder != "none" and config.base:
+        network = model_class.network_class(data.standardizer.mean.shape[0], config, ties=ties)
+    if pooled is not None and config.personal and config.base:
         _adopt_base(network, pooled)
     result, temperature = fit_network(
         network,
         data,
         training,
-        settings=model_class.name + config.model_dump_json(),
+        settings=f"{model_class.name} {config.model_dump_json()} {ties}",
         name=name,
         folder=folder,
         on_event=on_event,
-        diagnose=collapse_report if config.encoder != "none" else None,  # type: ignore[arg-type]
+        diagnose=collapse_report if config.personal else None,  # type: ignore[arg-type]
     )
     return network, temperature, result
 
@@ -180,9 +180,7 @@ def _adopt_base(network: RewardNetwork, pooled: RewardModel) -> None:
     """Copy the pooled reward, divided by its temperature, into the frozen part."""
     features, source = network.head.net, pooled.network.head
     assert isinstance(features, BasedFeatures)
-    same = all(
-        getattr(pooled.network.config, key) == getattr(network.config, key) for key in ("head_hidden", "principal")
-    )
+    same = all(getattr(pooled.network.config, key) == getattr(network.config, key) for key in ("head", "principal"))
     if not isinstance(source, BilinearHead) or source.latent or pooled.dim != network.dim or not same:
         raise ConfigError(
             "the pooled model is no bilinear BTL over items of this size; train it with the same settings"

@@ -262,12 +262,7 @@ class RewardModel:
 
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=8)
-        config = self.network.config
-        digest.update(
-            config.model_dump_json(
-                include={"encoder", "variational", "latent", "encoder_hidden", "refine", "components"}
-            ).encode()
-        )
+        digest.update(self.network.config.model_dump_json(include={"encoder", "latent"}).encode())
         digest.update((self.embedder.fingerprint if self.embedder else "").encode())
         for part in (self.network.standardizer, self.network.encoder):
             for key, value in sorted(part.state_dict().items()):

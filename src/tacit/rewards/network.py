@@ -1,15 +1,11 @@
 """The trainable part of a reward model: encoder, head, item standardisation, tie parameter."""
 
-from typing import Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tacit.encoders.additive import AdditiveEncoder
-from tacit.encoders.attention import AttentionEncoder
-from tacit.encoders.encoder import Encoder, mlp
-from tacit.encoders.laplace import LaplaceEncoder
-from tacit.encoders.null import NullEncoder
+from tacit.encoders.encoder import Encoder
 from tacit.encoders.posterior import LatentPosterior
 from tacit.episodes.batch import ChoiceBatch
 from tacit.episodes.episode import Episode
@@ -18,11 +14,11 @@ from tacit.likelihoods.choice import choice_log_prob
 from tacit.objectives.reward import elbo, predictive
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.expected_preference import preference
-from tacit.rewards.heads import BilinearHead, MLPHead, RewardHead
+from tacit.rewards.heads.head import RewardHead
 from tacit.training.config import ObjectiveConfig
 from tacit.training.loop import Trainable
 
-__all__ = ["BasedFeatures", "RewardNetwork", "Standardizer"]
+__all__ = ["RewardNetwork", "Standardizer"]
 
 
 class Standardizer(nn.Module):
@@ -73,19 +69,23 @@ class Standardizer(nn.Module):
 
 
 class RewardNetwork(Trainable):
-    """p(choice | z) with r(item; z) from the head and z from the encoder. Works on STANDARDISED vectors throughout."""
+    """p(choice | z) with r(item; z) from the head and z from the encoder. Works on STANDARDISED vectors throughout.
 
-    def __init__(self, dim: int, config: RewardConfig) -> None:
+    Args:
+        dim: size of an item vector.
+        config: what it is made of.
+        ties: learn Davidson's tie parameter; without it a tie counts half for each order.
+    """
+
+    encoder: Encoder
+    head: RewardHead
+
+    def __init__(self, dim: int, config: RewardConfig, *, ties: bool = False) -> None:
         super().__init__()
         self.dim, self.config = dim, config
         self.standardizer = Standardizer(dim, config.principal)
-        width = self.standardizer.width
-        shared = None  # the head's network, where the encoder reads the reward itself
-        if config.reads_reward:
-            shared = build_features(width, config)
-        self.encoder = build_encoder(width, config, shared)
-        self.head = build_head(width, self.encoder.latent, config, shared)
-        self.log_nu = nn.Parameter(torch.zeros(())) if config.ties else None
+        self.encoder, self.head = _parts(self.standardizer.width, config)
+        self.log_nu = nn.Parameter(torch.zeros(())) if ties else None
 
     @property
     def ties(self) -> bool:
@@ -137,49 +137,13 @@ class RewardNetwork(Trainable):
         """Called once after training with the standardised training items; fixes what the likelihood leaves free."""
 
 
-class BasedFeatures(nn.Module):
-    """[f, b] where b comes from a network of its own that stays as it is: the pooled reward, trained before."""
-
-    def __init__(self, dim: int, config: RewardConfig) -> None:
-        super().__init__()
-        widths = [config.members * width for width in (*config.head_hidden, config.latent)]
-        self.personal = mlp([dim, *widths], dropout=config.dropout)
-        self.base = mlp([dim, *config.head_hidden, 1], dropout=config.dropout).requires_grad_(False)
-
-    def train(self, mode: bool = True) -> Self:
-        """Dropout never touches the base."""
-        super().train(mode)
-        self.base.eval()
-        return self
-
-    def forward(self, items: Tensor) -> Tensor:
-        """Float[... latent+1]."""
-        return torch.cat([self.personal(items), self.base(items)], dim=-1)
-
-
-def build_features(dim: int, config: RewardConfig) -> nn.Module:
-    """The network from items to [f, b] that a bilinear head shares with its encoder."""
-    if config.base:
-        return BasedFeatures(dim, config)
-    return mlp([dim, *config.head_hidden, config.latent + 1], dropout=config.dropout)
-
-
-def build_encoder(dim: int, config: RewardConfig, shared: nn.Module | None = None) -> Encoder:
-    """The encoder that `config` names; `shared` is the head's network for evidence "reward"."""
-    common = {"hidden": config.encoder_hidden, "variational": config.variational, "dropout": config.dropout}
-    if config.encoder == "none":
-        return NullEncoder()
-    if config.encoder == "attention":
-        return AttentionEncoder(dim, config.latent, **common)
-    if config.encoder == "laplace":
-        assert shared is not None
-        return LaplaceEncoder(shared, config.members * config.latent, components=config.components)
-    return AdditiveEncoder(dim, config.latent, refine=config.refine, features=shared, **common)
-
-
-def build_head(dim: int, latent: int, config: RewardConfig, shared: nn.Module | None = None) -> RewardHead:
-    """The reward head that `config` names, around the network it shares with the encoder, if any."""
-    if shared is not None:
-        return BilinearHead(dim, latent, net=shared)
-    kind = BilinearHead if config.head == "bilinear" else MLPHead
-    return kind(dim, latent, hidden=config.head_hidden, dropout=config.dropout)
+def _parts(dim: int, config: RewardConfig) -> tuple[Encoder, RewardHead]:
+    """Encoder and head as `config` names them; an encoder that reads the reward shares the head's network."""
+    settings, latent = config.encoder.settings, config.members * config.latent
+    common: dict[str, Any] = {"dropout": config.dropout}
+    if not settings.reads_reward:
+        encoder = config.encoder.part(dim, latent, settings, **common)
+        return encoder, config.head.part(dim, encoder.latent, config.head.settings, **common)
+    based = {"base": True, "members": config.members} if config.base else {}
+    head = config.head.part(dim, latent, config.head.settings, **common, **based)
+    return config.encoder.part(dim, latent, settings, features=head.net, **common), head

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_model", "save_model", "write_model_files"]
 
-VERSION = 1
+VERSION = 2
 WROTE = "`tacit train-reward`"
 M = TypeVar("M", bound="RewardModel")
 
@@ -42,6 +42,7 @@ class _SavedReward(BaseModel):
     version: int = VERSION
     dim: int = Field(ge=1, le=2**20)
     reward: RewardConfig
+    ties: bool
     temperature: float = Field(gt=0)
     embedder: _EmbedderField | None
     salt: str
@@ -65,7 +66,7 @@ def write_model_files(model: "RewardModel", folder: Path) -> None:
     )
     saved = _SavedReward(
         kind=model.name,
-        dim=model.dim, reward=model.network.config, temperature=model.temperature,
+        dim=model.dim, reward=model.network.config, ties=model.network.ties, temperature=model.temperature,
         embedder=embedder, salt=model.seen.salt, notes=model.notes,
     )  # fmt: skip
     write_folder(folder, saved, tensors)
@@ -81,7 +82,7 @@ def load_model(cls: type[M], folder: str | PathLike[str]) -> M:
     if not math.isfinite(saved.temperature):
         raise ModelFormatError(f"{path / 'config.json'}: temperature is not finite; copy or train the model again")
     with torch.device("meta"):  # nothing is allocated or drawn at random for weights that are about to be read
-        network = cls.network_class(saved.dim, saved.reward)
+        network = cls.network_class(saved.dim, saved.reward, ties=saved.ties)
     file = path / "model.safetensors"
     tensors = read_tensors(file)
     users, prompts = _hashes(tensors, "seen.users", file), _hashes(tensors, "seen.prompts", file)

@@ -115,10 +115,10 @@ def plan_training(table: ChoiceTable, config: RewardConfig, training: TrainingCo
         ChoiceError: too few users, too few choices to form episodes, or nothing but ties.
         ConfigError: the ELBO of an encoder without doubt; ageing of choices that carry no time.
     """
-    if training.objective.kind == "elbo" and (config.encoder in ("none", "laplace") or not config.variational):
+    if training.objective.kind == "elbo" and not config.encoder.settings.has_kl:
         raise ConfigError(
-            "training.objective.kind = elbo needs reward.variational = true and encoder additive or attention; "
-            "change one of them"
+            "training.objective.kind = elbo needs a Gaussian posterior, which reward.encoder = "
+            f"{config.encoder.kind} with these settings does not have; use predictive, or additive or attention"
         )
     untimed = int(np.isnan(table.timestamp).sum())
     if config.half_life not in (None, "fit") and untimed:

@@ -77,9 +77,10 @@ class SyntheticResult:
 
 def synthetic_configs(seed: int, *, steps: int | None = None) -> dict[str, tuple[RewardConfig, TrainingConfig]]:
     """Architecture and training of each method, chosen on the worlds of seeds 0 and 1; other seeds are fresh worlds."""
-    reward = RewardConfig(
-        encoder="additive", latent=2, evidence="network", encoder_hidden=(64, 64, 64), head_hidden=(64, 64), dropout=0.0
-    )
+    encoder = {"kind": "additive", "evidence": "network", "hidden": (64, 64, 64)}
+    common = {"latent": 2, "head": {"hidden": (64, 64)}, "dropout": 0.0}
+    reward = RewardConfig.model_validate({"encoder": encoder, **common})
+    sure = RewardConfig.model_validate({"encoder": {**encoder, "variational": False}, **common})
     training = TrainingConfig(
         seed=seed, steps=steps or 2000, users_per_batch=256, max_context=10, targets=4, learning_rate=5e-3,
         weight_decay=0.0, validate_every=250, patience=0, objective=ObjectiveConfig(samples=4),
@@ -88,7 +89,7 @@ def synthetic_configs(seed: int, *, steps: int | None = None) -> dict[str, tuple
     short = training.model_copy(update={"steps": max(1, training.steps // 4)})
     return {
         "np_btl": (reward, training),
-        "np_btl_deterministic": (reward.model_copy(update={"variational": False}), training),
+        "np_btl_deterministic": (sure, training),
         "np_btl_elbo": (reward, elbo),
         "btl": (reward, short),
         "dpl": (reward, short),

@@ -103,8 +103,8 @@ def _grid(*settings: dict[str, Any], training: Mapping[str, Any] | None = None) 
 FAST_MANY = {"users_per_batch": 256, "targets": 4, "max_context": 10, "learning_rate": 5e-3}
 """Many users with few targets each: what noise-free types want (docs/log.md, the 1-D world)."""
 
-_POOLED = _grid({}, {"dropout": 0.5}, {"head_hidden": ()}, {"principal": 32})
-_TYPES = {"encoder": "laplace", "base": False, "half_life": "fit"}
+_POOLED = _grid({}, {"dropout": 0.5}, {"head": {"hidden": ()}}, {"principal": 32})
+_TYPES = {"base": False, "half_life": "fit"}
 
 _ALL = (
     Method(
@@ -112,10 +112,10 @@ _ALL = (
         _grid(
             {"half_life": "fit"},
             {"half_life": "fit", "latent": 4, "principal": 32},
-            {**_TYPES, "components": 8},
+            {**_TYPES, "encoder": {"components": 8}},
             {
-                **_TYPES, "components": 2, "latent": 2, "dropout": 0.0, "head_hidden": (128, 128),
-                "training": FAST_MANY,
+                **_TYPES, "encoder": {"components": 2}, "latent": 2, "dropout": 0.0,
+                "head": {"hidden": (128, 128)}, "training": FAST_MANY,
             },
         ),
     ),
