@@ -51,7 +51,7 @@ class MeanVarianceNetwork(RewardNetwork):
     """The pooled network with the mean-variance likelihood."""
 
     link: ClassVar[mean_variance.Link] = "normal"
-    head: MeanVarianceHead  # type: ignore[assignment]
+    head: MeanVarianceHead
 
     def __init__(self, dim: int, config: RewardConfig, *, ties: bool = False) -> None:
         if config.personal or ties:

@@ -77,9 +77,6 @@ class RewardNetwork(Trainable):
         ties: learn Davidson's tie parameter; without it a tie counts half for each order.
     """
 
-    encoder: Encoder
-    head: RewardHead
-
     def __init__(self, dim: int, config: RewardConfig, *, ties: bool = False) -> None:
         super().__init__()
         self.dim, self.config = dim, config
