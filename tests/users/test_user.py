@@ -22,7 +22,7 @@ def untrained(**config: object) -> RewardModel:
     embedder = HashEmbedder(64)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = RewardNetwork(64, RewardConfig(**{"latent": 3, "encoder_hidden": (8,), "head_hidden": (8,)} | config))  # type: ignore[arg-type]
+        network = RewardNetwork(64, RewardConfig.model_validate({"latent": 3, "head": {"hidden": (8,)}} | config))
     return RewardModel(network.eval(), embedder=EmbedderReference.of(embedder))
 
 
@@ -89,15 +89,15 @@ def test_doubt_and_what_was_learnt_are_reported_where_there_are_any() -> None:
         assert 0 < user.doubt < 1
         assert user.information is not None
         assert user.information > 0
-    user = untrained(components=3).user(table("ann"))  # a mixture has no divergence in closed form
+    user = untrained(encoder={"components": 3}).user(table("ann"))  # a mixture has no divergence in closed form
     assert user.doubt is not None
     assert user.information is None
-    assert (untrained(encoder="additive", variational=False).user(table("ann")).doubt) is None
+    assert (untrained(encoder={"kind": "additive", "variational": False}).user(table("ann")).doubt) is None
 
 
 def test_draws_are_joint_and_follow_the_posterior() -> None:
     for components in (1, 3):
-        user = untrained(components=components).user(table("ann"))
+        user = untrained(encoder={"components": components}).user(table("ann"))
         z = user.draws(4000, seed=1)
         assert torch.equal(z, user.draws(4000, seed=1))
         assert torch.allclose(z.mean(0), user.posterior.mean[0], atol=0.1)
