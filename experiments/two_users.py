@@ -28,7 +28,8 @@ from tacit.evaluation.benchmark.datasets import Sources
 from tacit.evaluation.benchmark.methods import METHODS
 from tacit.evaluation.benchmark.run import task_of
 from tacit.evaluation.benchmark.task import Part, Task
-from tacit.evaluation.benchmark.tuning import TUNED, read_tuned
+from tacit.evaluation.benchmark.tuning import read_tuned
+from tacit_experiments.datasets import TUNED
 
 DATASET, SHARE, RESAMPLES = "text-two", 0.95, 1000
 KS = tuple(range(21))

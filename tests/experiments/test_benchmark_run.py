@@ -15,9 +15,9 @@ from tacit.evaluation.benchmark import run as run_module
 from tacit.evaluation.benchmark.cell import Cell, measure_cell, read_cell, write_cell
 from tacit.evaluation.benchmark.datasets import DATASETS, Sources
 from tacit.evaluation.benchmark.methods import BUDGET
+from tacit.evaluation.benchmark.report import to_markdown
 from tacit.evaluation.benchmark.results import combine
 from tacit.evaluation.benchmark.run import Job, measure_all
-from tacit.evaluation.benchmark.table import to_markdown
 from tacit.evaluation.benchmark.task import Part, Task
 from tacit.evaluation.benchmark.tuning import Tuned, read_tuned
 
@@ -68,7 +68,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _find_caches() -> list[Any]:
-    from tacit.evaluation.benchmark.datasets.resolve import find_dataset
+    from tacit.evaluation.benchmark.datasets.registry import find_dataset
 
     return [find_dataset]
 

@@ -1,14 +1,17 @@
-"""The settings that come with the package belong to the methods and datasets of the package."""
+"""The settings that come with the repository's datasets belong to them and to the methods of the package."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+import tacit
 from tacit.evaluation.benchmark.datasets import DATASETS
 from tacit.evaluation.benchmark.methods import METHODS
-from tacit.evaluation.benchmark.tuning import read_tuned
+from tacit.evaluation.benchmark.tuning import read_tuned, tuned_on
+from tacit_experiments.datasets import TUNED as FILE
 
-TUNED = read_tuned()
+TUNED = read_tuned(FILE)
 FAMILIES = sorted({dataset.family for dataset in DATASETS.values()})
 
 
@@ -25,3 +28,8 @@ def test_every_method_was_tuned_on_every_family(family: str) -> None:
 
 def test_told_methods_were_not_tuned() -> None:
     assert not {"oracle", "mixture_known"} & set(TUNED.settings["synthetic"])
+
+
+def test_datasets_bring_them() -> None:
+    assert tuned_on(["text-sphere", "polis-seen"]) == TUNED
+    assert not list(Path(tacit.__file__).parent.rglob("*tuned*.json")), "the wheel carries settings of its own"

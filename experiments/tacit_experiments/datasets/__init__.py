@@ -1,5 +1,6 @@
 """The benchmark's datasets, real and simulated, registered with `tacit benchmark` in the order of its table."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from tacit_experiments.datasets.text import Kind, text_task
 from tacit_experiments.datasets.ukp import ukp_task
 from tacit_experiments.datasets.ultrafeedback_config import UltraFeedbackConfig, read_dataset_config
 
-__all__: list[str] = []
+__all__ = ["TUNED"]
+
+TUNED = Path(__file__).with_name("tuned.json")
+"""Settings chosen on validation users. No test user of any seed is among them, and nothing of theirs is read here."""
 
 
 def _text(name: str, about: str, users: Kind, flips: float = 0.0) -> Dataset:
@@ -57,7 +61,7 @@ _ALL = (
 )  # fmt: skip
 
 for _dataset in _ALL:
-    register_dataset(_dataset)
+    register_dataset(replace(_dataset, tuned=TUNED))
 
 
 @DATASET_FILES.register(".toml")

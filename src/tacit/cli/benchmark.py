@@ -53,9 +53,9 @@ def benchmark(
 ) -> Result:
     """Compare all methods on new users and new items; started again, it goes on where it was.
 
-    Settings are those that --tune wrote to the same --out, else the package's, else each method's first. Tables are of
-    seeds --seed, --seed + 1, ... Real data are read from the folders under $TACIT_DATA; datasets whose folder is absent
-    are left out.
+    Settings are those that --tune wrote to the same --out, else the dataset's own, else each method's first. Tables are
+    of seeds --seed, --seed + 1, ... Real data are read from the folders under $TACIT_DATA; datasets whose folder is
+    absent are left out.
     """
     if sum((fast, full, tuning)) > 1:
         raise ConfigError("--fast, --full and --tune exclude one another; give one")
@@ -65,25 +65,26 @@ def benchmark(
     for name in data or ():
         if Path(name).suffix in _FILES:  # before anything heavy is imported
             read_rows(name, skip_bad_rows, columns, format)
-    from tacit.evaluation.benchmark import METHODS, read_tuned, run_benchmark, tune
-    from tacit.evaluation.benchmark.datasets import Rows, Sources, expand, find_dataset
+    from tacit.evaluation.benchmark import METHODS, read_tuned, run_benchmark, tune, tuned_on
+    from tacit.evaluation.benchmark.datasets import DATASETS, Rows, Sources, expand
 
     rows = Rows(skip_bad_rows, format, tuple(sorted((columns_of(columns) or {}).items())))
     sources = Sources(Path(folder) if folder else None, cache or out / "cache", rows)
+    if not data and not DATASETS:
+        raise ConfigError("no dataset is installed; give a file of preferences with --data FILE")
     datasets = expand(data or list(FAST[0])) if data or fast else _present(sources)
     methods = method or list(FAST[1] if fast else METHODS)
     for name in methods:
         if name not in METHODS:
             raise ConfigError(f"--method {name!r} is unknown; choose from {', '.join(METHODS)}")
     if tuning:
-        families = list(dict.fromkeys(find_dataset(name).family for name in datasets))
         with progress("tuning") as report:
-            tuned = tune(families, methods, sources, workers=workers, progress=report, file=out / "tuned.json")
+            tuned = tune(datasets, methods, sources, workers=workers, progress=report, file=out / "tuned.json")
         return Result({"settings": tuned.settings, "origin": tuned.origin}, [f"written: {out / 'tuned.json'}"])
     count = FAST[2] if fast else FULL_SEEDS if full else SEEDS
     seeds = range(seed, seed + count)
     own = out / "tuned.json"
-    settings = read_tuned(own) if own.exists() else read_tuned()
+    settings = read_tuned(own) if own.exists() else tuned_on(datasets)
     with progress("benchmark") as report:
         found = run_benchmark(datasets, methods, seeds, sources, settings, workers=workers, progress=report)
     written = [str(path) for path in found.write(out)]

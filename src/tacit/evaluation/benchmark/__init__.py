@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tacit.evaluation.benchmark.methods import METHODS, Method, Settings
     from tacit.evaluation.benchmark.results import DatasetResult, MethodResult
     from tacit.evaluation.benchmark.task import KS, Part, Task
-    from tacit.evaluation.benchmark.tuning import Tuned, read_tuned, tune
+    from tacit.evaluation.benchmark.tuning import Tuned, read_tuned, tune, tuned_on
 
 __all__ = [
     "KS",
@@ -25,5 +25,6 @@ __all__ = [
     "read_tuned",
     "run_benchmark",
     "tune",
+    "tuned_on",
 ]
 __getattr__, __dir__ = lazy(__name__, __file__)

@@ -8,10 +8,9 @@ from typing import Any
 
 from tacit.evaluation.benchmark.datasets import Sources
 from tacit.evaluation.benchmark.methods import METHODS
-from tacit.evaluation.benchmark.plots import plot_accuracy_by_k, plot_cost
+from tacit.evaluation.benchmark.report import plot_accuracy_by_k, plot_cost, to_markdown
 from tacit.evaluation.benchmark.results import DatasetResult, combine
 from tacit.evaluation.benchmark.run import Job, code_hash, measure_all, task_of
-from tacit.evaluation.benchmark.table import to_markdown
 from tacit.evaluation.benchmark.tuning import Tuned
 from tacit.events import Progress
 from tacit.files import fill_folder, write_json, write_text

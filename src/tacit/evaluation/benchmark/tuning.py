@@ -13,10 +13,7 @@ from tacit.evaluation.benchmark.run import Job, code_hash, data_hash, measure_al
 from tacit.events import Progress
 from tacit.files import write_json
 
-__all__ = ["TUNED", "Tuned", "read_tuned", "tune"]
-
-TUNED = Path(__file__).with_name("tuned.json")
-"""Chosen on validation users. No test user of any seed is among them, and nothing of theirs is read here."""
+__all__ = ["Tuned", "read_tuned", "tune", "tuned_on"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,8 @@ class Tuned:
         return self.settings.get(find_dataset(dataset).family, {}).get(method, METHODS[method].grid[0])
 
 
-def read_tuned(file: Path = TUNED) -> Tuned:
-    """The settings that came with the package, or another file of `tune`; nothing chosen where there is no file.
+def read_tuned(file: Path) -> Tuned:
+    """What `tune` wrote; nothing chosen where there is no file.
 
     Raises:
         ConfigError: not a file that `tune` wrote.
@@ -46,23 +43,33 @@ def read_tuned(file: Path = TUNED) -> Tuned:
         raise ConfigError(f"{file}: not a file of `tacit benchmark --tune` ({error}); run that again") from None
 
 
+def tuned_on(datasets: Sequence[str]) -> Tuned:
+    """The settings that the datasets bring themselves."""
+    files = dict.fromkeys(file for name in datasets if (file := find_dataset(name).tuned) is not None)
+    found = [read_tuned(file) for file in files]
+    settings = {family: chosen for tuned in found for family, chosen in tuned.settings.items()}
+    return Tuned(settings, found[0].origin if found else {})
+
+
 def tune(
-    families: Sequence[str],
+    datasets: Sequence[str],
     methods: Sequence[str],
     sources: Sources,
     *,
+    file: Path,
     workers: int | None = None,
     progress: Progress | None = None,
-    file: Path = TUNED,
 ) -> Tuned:
-    """Try every setting of every method on the first dataset of each family; keep the least validation NLL.
+    """Try every setting of every method on the first dataset of each family; keep the least validation NLL in `file`.
 
     NLL is averaged over users, context sizes and the dataset's draws. Families and methods that are not named keep what
     was chosen before. Killed and started again, it goes on where it was.
     """
+    families = {find_dataset(name).family: name for name in reversed(datasets)}
+    families |= {each.family: each.name for each in reversed([*DATASETS.values()]) if each.family in families}
     jobs: dict[tuple[str, str, int, int], Job] = {}
-    for family in families:
-        dataset = next(d for d in DATASETS.values() if d.family == family)
+    for family, name in families.items():
+        dataset = find_dataset(name)
         for method in methods:
             for number, settings in enumerate(METHODS[method].grid):
                 for seed in range(0 if METHODS[method].needs_types else dataset.draws):

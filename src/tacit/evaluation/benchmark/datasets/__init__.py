@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING
 from tacit.lazy import lazy
 
 if TYPE_CHECKING:
-    from tacit.evaluation.benchmark.datasets.registry import DATASET_FILES, DATASETS, Dataset, register_dataset
-    from tacit.evaluation.benchmark.datasets.resolve import expand, find_dataset
+    from tacit.evaluation.benchmark.datasets.registry import (
+        DATASET_FILES,
+        DATASETS,
+        Dataset,
+        expand,
+        find_dataset,
+        register_dataset,
+    )
     from tacit.evaluation.benchmark.datasets.sources import Rows, Sources
     from tacit.evaluation.benchmark.datasets.table import task_from_table
 

@@ -1,14 +1,23 @@
-"""The datasets of the benchmark by name; the repository's own are registered by `tacit_experiments` (experiments/)."""
+"""The datasets of the benchmark by name, any file of preferences, and files that describe several datasets.
+
+The repository's own are registered by `tacit_experiments` (experiments/), with the settings tuned on them.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
+import torch
+
+from tacit.choices import read_choices
+from tacit.errors import ConfigError
 from tacit.evaluation.benchmark.datasets.sources import Sources
+from tacit.evaluation.benchmark.datasets.table import task_from_table
 from tacit.evaluation.benchmark.task import Task
 from tacit.registry import Registry
 
-__all__ = ["DATASETS", "DATASET_FILES", "Dataset", "register_dataset"]
+__all__ = ["DATASETS", "DATASET_FILES", "Dataset", "expand", "find_dataset", "register_dataset"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class Dataset:
         signal: whether people differ in a way that choices reveal; False for a negative control.
         needs: the folder of `Sources.data` it reads, None where it needs no files.
         file: the single file it reads instead.
+        tuned: a file of `tacit benchmark --tune` with the settings of its family; None = each method's first.
     """
 
     name: str
@@ -34,6 +44,7 @@ class Dataset:
     signal: bool = True
     needs: str | None = None
     file: str | None = None
+    tuned: Path | None = None
 
 
 DATASETS: Registry[Dataset] = Registry("dataset")
@@ -46,3 +57,51 @@ DATASET_FILES: Registry[Callable[[Path], list[Dataset]]] = Registry("dataset")
 def register_dataset(dataset: Dataset) -> Dataset:
     """Add a dataset under its name."""
     return DATASETS.register(dataset.name)(dataset)
+
+
+MARK = "#"
+
+
+def expand(names: list[str]) -> list[str]:
+    """Names, with every file that describes datasets replaced by its datasets, as `file.toml#dataset`.
+
+    Raises:
+        ConfigError: neither a dataset nor a file.
+    """
+    found = []
+    for name in names:
+        ending = Path(name).suffix
+        if ending in DATASET_FILES:
+            found += [f"{name}{MARK}{dataset.name}" for dataset in DATASET_FILES[ending](Path(name))]
+        else:
+            find_dataset(name)
+            found.append(name)
+    return found
+
+
+@lru_cache
+def find_dataset(name: str) -> Dataset:
+    """The dataset of an expanded name.
+
+    Raises:
+        ConfigError: neither a dataset nor a file.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    file, _, wanted = name.partition(MARK)
+    if wanted and Path(file).suffix in DATASET_FILES:
+        for dataset in DATASET_FILES[Path(file).suffix](Path(file)):
+            if dataset.name == wanted:
+                return replace(dataset, name=name)
+    if Path(name).is_file():
+        return Dataset(name, name, "a file of preferences", partial(_file, name), file=name)
+    known = f"choose from {', '.join(DATASETS)}, or " if len(DATASETS) else ""
+    raise ConfigError(f"--data {name!r} is neither a dataset nor a file; {known}give a file of preferences")
+
+
+def _file(name: str, seed: int, sources: Sources) -> Task:
+    rows = sources.rows
+    table = read_choices(name, skip_bad_rows=rows.skip_bad_rows, format=rows.format, columns=dict(rows.columns) or None)
+    vectors = table.item_vectors
+    embedded = sources.vectors(table.item_texts()) if vectors is None else torch.as_tensor(vectors).float()
+    return task_from_table(table, embedded, seed=seed, name=name)
