@@ -52,7 +52,7 @@ def test_a_file_of_preferences_is_a_dataset(run: Run, tmp_path: Path) -> None:
 def test_without_datasets_a_file_is_asked_for(argv: tuple[str, ...], run: Run, tmp_path: Path, monkeypatch) -> None:
     from tacit.evaluation.benchmark.datasets import DATASETS
 
-    monkeypatch.setattr(DATASETS, "_everything", dict)
+    monkeypatch.setattr(DATASETS, "_installed", dict)
     code, out, err = run("benchmark", *argv, "--out", tmp_path / "out")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "no dataset is installed; give a file of preferences with --data FILE" in err

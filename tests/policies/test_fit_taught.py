@@ -176,7 +176,16 @@ def test_the_inferred_reward_teaches_unless_another_is_given(shared_base: Base, 
 
 def test_another_teacher_is_another_run(shared_base: Base, world: Camps, tmp_path: Path) -> None:
     found = [
-        weights(fit(shared_base, tmp_path / "run", world, training=TAUGHT, rewards=(letter(world, sign=sign),) * 2))
+        weights(
+            fit(
+                shared_base,
+                tmp_path / "run",
+                world,
+                training=TAUGHT,
+                rewards=(letter(world, sign=sign),) * 2,
+                restart=sign < 0,
+            )
+        )
         for sign in (1.0, -1.0)
     ]
     alone = fit(shared_base, tmp_path / "alone", world, training=TAUGHT, rewards=(letter(world, sign=-1.0),) * 2)
