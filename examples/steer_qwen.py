@@ -15,9 +15,10 @@ import torch
 from tacit.choices.splits import cut, split_groups, split_users
 from tacit.embedders import resolve_embedder
 from tacit.embedders.table import item_vectors
+from tacit.engines import Sampling, open_engine, requests
 from tacit.episodes.from_table import choice_batch
 from tacit.errors import TacitError
-from tacit.policies import PolicyTrainingConfig, Sampling
+from tacit.policies import PolicyTrainingConfig
 from tacit.training.config import TrainingConfig
 from tacit.workflows.policy import train_policy
 from tacit.workflows.reward import train_reward
@@ -57,14 +58,15 @@ def main() -> None:
     numbers = torch.tensor([int(world.table.users[int(user)].as_py().removeprefix("user-")) for user in strangers])
     tastes = world.weights[numbers] / world.scale
     first, second = divmod(int((tastes @ tastes.T).argmin()), len(tastes))
-    sampling = Sampling(max_new_tokens=options.tokens, top_p=0.9)
+    sampling, engine = Sampling(max_new_tokens=options.tokens, top_p=0.9), open_engine(policy)
     for place in (first, second):
         seen = cut(world.table, strangers[place : place + 1], known_prompts).table
         seen = seen.select((torch.arange(len(seen)) < 10).numpy())
         state = trained.model.infer(choice_batch(seen, item_vectors(seen, reader)))
-        said = policy.generate([QUESTION], state, sampling)[0][0]
+        said = engine.generate(requests([QUESTION], policy.latents(state), sampling))[0][0].text
         print(f"\n{QUESTION} (asked by somebody who {world.describe(int(numbers[place]))})\n{said}")
-    print(f"\n{QUESTION} (the base)\n{policy.generate([QUESTION], None, sampling)[0][0]}")
+    print(f"\n{QUESTION} (the base)\n{engine.generate(requests([QUESTION], None, sampling))[0][0].text}")
+    engine.close()
 
 
 if __name__ == "__main__":

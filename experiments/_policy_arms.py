@@ -16,15 +16,16 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from tacit.choices import Choice, ChoiceTable
-from tacit.policies import PolicyTrainingConfig, SteerablePolicy, load_base
+from tacit.engines import TransformersEngine, load_base
+from tacit.policies import PolicyTrainingConfig
 from tacit.policies.base_log_probs import reference_log_probs
-from tacit.policies.fit import choice_evidence
-from tacit.policies.length_buckets import length_groups
+from tacit.policies.latents import choice_evidence
 from tacit.policies.pairs import PolicyPairs, tokenise
-from tacit.policies.steered_pairs import SteeredPairs
+from tacit.policies.steered_pairs import SteeredPairs, length_groups
 from tacit.policies.trainer import PolicyTrainer
 from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
+from tacit.steering import SteerablePolicy
 
 __all__ = ["ARMS", "RANK", "WARM_UP", "Measured", "Preference", "Work", "measure"]
 
@@ -157,10 +158,13 @@ def ours(work: Work, meter: Meter) -> float:
         Choice.pair(row["user_id"], row["prompt"], row["chosen"], row["rejected"]) for row in work.preferences
     ])  # fmt: skip
     reward = RewardModel(RewardNetwork(64, RewardConfig()).eval())
-    policy = SteerablePolicy.new(load_base(str(work.base), device=work.device, dtype=work.dtype), reward)
-    rows = tokenise(policy.dialogue, table.item_texts(), torch.ones(table.n_items, dtype=torch.bool))
+    base = load_base(str(work.base), device=work.device, dtype=work.dtype)
+    policy = SteerablePolicy.new(base, reward)
+    policy.modulator.to(base.device)
+    engine = TransformersEngine(base, policy)
+    rows, _ = tokenise(engine.dialogue, table.item_texts(), torch.ones(table.n_items, dtype=torch.bool))
     began = clock(work.device)
-    reference = reference_log_probs(policy.dialogue, rows)
+    reference = reference_log_probs(engine, rows)
     reference_seconds = clock(work.device) - began
     index = table.index()
     config = PolicyTrainingConfig(
@@ -169,12 +173,12 @@ def ours(work: Work, meter: Meter) -> float:
     )  # fmt: skip
     pairs = PolicyPairs.build(
         index, choice_evidence(reward, index, torch.randn(table.n_items, 64)), rows, reference, reward,
-        policy.dialogue, max_context=config.max_context, seed=config.seed,
+        engine.dialogue, max_context=config.max_context, seed=config.seed,
     )  # fmt: skip
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = PolicyTrainer(
-            SteeredPairs(policy, config), pairs, config, lambda: {"loss": 0.0},
+            SteeredPairs(engine, config), pairs, config, lambda: {"loss": 0.0},
             folder=Path(folder), run="", emit=lambda event: None,
         )  # fmt: skip
         meter.watch(trainer, lambda batch: (batch["mask"].sum(1), batch["response"]))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.policies.outcomes import even_length_win_rate, steering_efficiency, win_rate
+from tacit_experiments.steering.outcomes import even_length_win_rate, steering_efficiency, win_rate
 
 __all__ = ["report", "summarise"]
 

@@ -29,10 +29,12 @@ from transformers import DynamicCache
 from _language_model import SHAPES, answer, random_base
 from _memory import forget_peak, keep_freed, peak_gib
 from _report import finish, machine, median, parser, ratio, table
+from tacit.choices.conversation import Conversation
+from tacit.engines import TransformersEngine, load_base
 from tacit.engines.transformers.dialogue import Tokens
-from tacit.policies import SteerablePolicy, load_base
 from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
+from tacit.steering import SteerablePolicy
 
 UNSTEERED, STEERED, AGAIN = ARMS = "unsteered", "a user a row", "unsteered again"
 
@@ -57,8 +59,9 @@ def main() -> None:
     with torch.no_grad():
         for parameter in policy.modulator.parameters():
             parameter.normal_(std=0.02)
+    engine = TransformersEngine(loaded, policy)
     peaks = {
-        batch: {name: peak_of(policy, batch, options.tokens, name) for name in (UNSTEERED, STEERED)}
+        batch: {name: peak_of(engine, batch, options.tokens, name) for name in (UNSTEERED, STEERED)}
         for batch in options.batch
     }
     kept = options.allocator == "keeping" and keep_freed()
@@ -67,7 +70,7 @@ def main() -> None:
         "tokens": options.tokens, "allocator": "keeping" if kept else "system", "batches": {},
     }  # fmt: skip
     for batch in options.batch:
-        runs = [in_turns(policy, batch, options.tokens, ARMS) for _ in range(options.repeats)]
+        runs = [in_turns(engine, batch, options.tokens, ARMS) for _ in range(options.repeats)]
         first, steered, again = ([run[name] for run in runs] for name in ARMS)
         plain = [2 / (1 / a + 1 / b) for a, b in zip(first, again, strict=True)]  # of the mean of their seconds
         result["batches"][batch] = {
@@ -91,28 +94,29 @@ def main() -> None:
     finish(result, options.out)
 
 
-def peak_of(policy: SteerablePolicy, batch: int, tokens: int, arm: str) -> float:
+def peak_of(engine: TransformersEngine, batch: int, tokens: int, arm: str) -> float:
     """Of one run, after one that allocates what stays."""
-    device = str(policy.base.device)
-    in_turns(policy, batch, tokens, [arm])
+    device = str(engine.base.device)
+    in_turns(engine, batch, tokens, [arm])
     forget_peak(device)
-    in_turns(policy, batch, tokens, [arm])
+    in_turns(engine, batch, tokens, [arm])
     return peak_gib(device)
 
 
-def in_turns(policy: SteerablePolicy, batch: int, tokens: int, arms: Sequence[str]) -> dict[str, float]:
+def in_turns(engine: TransformersEngine, batch: int, tokens: int, arms: Sequence[str]) -> dict[str, float]:
     """Tokens per second of each arm, prompt included in the time, the arms a token each in turn."""
     rng = random.Random(0)
-    rows = [(policy.dialogue.prompt(answer(rng, 64)), 0) for _ in range(batch)]
-    prompts = policy.dialogue.batch(rows).to(policy.base.device)
-    z = torch.randn(batch, policy.modulator.latent, generator=torch.Generator().manual_seed(0))
-    writers = {arm: Writer(policy.base.model, prompts) for arm in arms}
+    rows = [(engine.dialogue.prompt(Conversation.parse(answer(rng, 64))), 0) for _ in range(batch)]
+    prompts = engine.dialogue.batch(rows).to(engine.base.device)
+    assert engine.steering is not None
+    z = torch.randn(batch, engine.steering.modulator.latent, generator=torch.Generator().manual_seed(0))
+    writers = {arm: Writer(engine.base.model, prompts) for arm in arms}
     started = time.perf_counter()
-    with policy.steered(z):
+    with engine.steered(z):
         begun = time.perf_counter() - started
         for token in range(tokens):
             for arm in arms if token % 2 == 0 else arms[::-1]:
-                with nullcontext() if arm == STEERED else policy.steering.off():
+                with nullcontext() if arm == STEERED else engine.steering.off():
                     writers[arm].write()
     return {arm: batch * tokens / (writer.seconds + begun * (arm == STEERED)) for arm, writer in writers.items()}
 

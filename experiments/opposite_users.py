@@ -59,8 +59,8 @@ def run(seed: int, setting: Setting) -> dict[str, Any]:
     torch.set_num_threads(1)
     world = SteeringWorld(seed, setting)
     with tempfile.TemporaryDirectory() as folder:
-        policy = train_arm(world, Path(folder), "inferred")
-    accuracy, tastes = world.accuracy(policy, KS)
+        engine = train_arm(world, Path(folder), "inferred")
+    accuracy, tastes = world.accuracy(engine, KS)
     warm = tastes.sum(1) > 0
     by_k = {
         str(k): {side: float(accuracy[place, who].nanmean()) for side, who in zip(SIDES, (warm, ~warm), strict=True)}

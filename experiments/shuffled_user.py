@@ -58,13 +58,13 @@ def run(seed: int, setting: Setting) -> dict[str, Any]:
     torch.set_num_threads(1)
     world = SteeringWorld(seed, setting)
     with tempfile.TemporaryDirectory() as folder:
-        policy = train_arm(world, Path(folder), "inferred")
-    plain = generated(world, policy, None).gold.mean(1)
+        engine = train_arm(world, Path(folder), "inferred")
+    plain = generated(world, engine, None).gold.mean(1)
     found = {}
     for k in KS:
-        found[f"own {k}"] = (generated(world, policy, world.latents(k)).gold.mean(1) - plain).tolist()
+        found[f"own {k}"] = (generated(world, engine, world.latents(k)).gold.mean(1) - plain).tolist()
         swaps = range(1, min(SWAPS + 1, len(plain)))
-        others = [generated(world, policy, world.latents(k, shuffled=shift)).gold.mean(1) for shift in swaps]
+        others = [generated(world, engine, world.latents(k, shuffled=shift)).gold.mean(1) for shift in swaps]
         found[f"others' {k}"] = (torch.stack(others).mean(0) - plain).tolist()
     return found
 

@@ -76,13 +76,13 @@ def run(seed: int, setting: Setting, written: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         for name, (arm, count) in ARMS.items():
-            policy = train_arm(world, Path(folder), arm, written=min(count, written))
+            engine = train_arm(world, Path(folder), arm, written=min(count, written))
             if not rows:
-                add("unsteered", 0, generated(world, policy, None))
+                add("unsteered", 0, generated(world, engine, None))
             for k in KS:
-                add(name, k, generated(world, policy, world.latents(k)))
+                add(name, k, generated(world, engine, world.latents(k)))
         for k in KS:
-            add("another's choices", k, generated(world, policy, world.latents(k, shuffled=1)))
+            add("another's choices", k, generated(world, engine, world.latents(k, shuffled=1)))
     return {
         "seed": seed, "people": len(world.questions), "prompts": len({prompt for prompt, _ in world.known_items}),
         "rows": rows,

@@ -10,6 +10,7 @@ from tacit.lazy import lazy
 if TYPE_CHECKING:
     from tacit.choices import Choice, ChoiceTable, read_choices
     from tacit.embedders import ItemStore, resolve_embedder
+    from tacit.engines import open_engine
     from tacit.errors import TacitError
     from tacit.evaluation import evaluate
     from tacit.rewards import RewardConfig, RewardModel, fit_reward
@@ -24,6 +25,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "fit_reward",
+    "open_engine",
     "read_choices",
     "resolve_embedder",
 ]

@@ -16,7 +16,9 @@ from tiny_base import save_base
 
 import tacit.policies.trainer
 from tacit.cli import main
-from tacit.policies import Sampling, SteerablePolicy, load_base
+from tacit.engines import Answer, Sampling, TransformersEngine, load_base, open_engine, requests
+from tacit.policies import best_of, reward_embedder
+from tacit.steering import SteerablePolicy
 from tacit.users import read_profile
 
 
@@ -108,11 +110,11 @@ def test_the_base_writes_answers_for_the_reward_to_compare(
     """One more to each prompt of training, and none where that is asked."""
     asked: list[str] = []
 
-    def draw(model: Any, dialogue: Any, prompts: list[str], sampling: Any) -> list[list[tuple[str, bool]]]:
-        asked.extend(prompts)
-        return [[("Another answer.", True)] * sampling.samples for _ in prompts]
+    def draw(self: Any, requests: list[Any]) -> list[list[Answer]]:
+        asked.extend(request.messages.text for request in requests)
+        return [[Answer("Another answer.", True, 3)] * request.sampling.samples for request in requests]
 
-    monkeypatch.setattr("tacit.policies.base_answers.draw", draw)
+    monkeypatch.setattr(TransformersEngine, "generate", draw)
     two = ("--set", "training.written=2")
     code, out, err = run(*training(story, "--out", "p", "--json", *two))
     assert code == 0, err
@@ -127,6 +129,30 @@ def test_the_base_writes_answers_for_the_reward_to_compare(
     weight = [load_file(desk / name / "model.safetensors") for name in ("p", "q", "r")]
     assert all(torch.equal(weight[0][name], weight[1][name]) for name in weight[0])
     assert not all(torch.equal(weight[0][name], weight[2][name]) for name in weight[0])
+
+
+def test_rows_too_long_for_the_base_are_named_first_and_may_be_skipped(
+    run: Run, desk: Path, story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is embedded or trained; the run is then that of the other rows."""
+    rows = small_rows()
+    long = {"user_id": "u3", "prompt": "Question 2?", "chosen": "word " * 200, "rejected": "short"}
+    write_rows(desk / "data.jsonl", [*rows[:7], long, *rows[7:]])
+    embedded: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("tacit.workflows.policy.item_vectors", lambda *_, **__: embedded.append(1))
+        code, out, err = run(*training(story, "--out", "p"))
+    assert (code, out, embedded) == (2, "", [])
+    assert "data.jsonl: 1 of 85 rows is bad: row 8: a response of 1001 tokens does not fit into 96" in err
+    assert "raise" not in err, "what the base takes cannot be raised"
+    assert not (desk / "p").exists()
+    assert not (desk / "p.partial").exists()
+    code, out, err = run(*training(story, "--out", "p", "--skip-bad-rows", "--json"))
+    assert code == 0, err
+    result = json.loads(out)
+    assert (result["data"]["choices"], result["data"]["skipped"]) == (84, 1)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (desk / "p", story / "policy"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_print_config_needs_no_data_and_is_read_back(run: Run, desk: Path) -> None:
@@ -190,9 +216,15 @@ def said(run: Run, *more: object) -> list[str]:
 
 def live(story: Path, who: str | None, **more: Any) -> list[str]:
     policy = SteerablePolicy.load(story / "policy")
-    user = policy.reward.prior() if who == "prior" else None if who is None else read_profile(story / who)[1]
+    user = policy.reward.prior() if who in ("prior", None) else read_profile(story / who)[1]
     sampling = Sampling(**{"max_new_tokens": 12, "temperature": 0.7} | more)
-    return policy.generate(["Question 1?"], user, sampling)[0]
+    with open_engine(policy) as engine:
+        return written(engine, policy.latents(user) if who else None, sampling)
+
+
+def written(engine: TransformersEngine, z: Any, sampling: Sampling | None = None) -> list[str]:
+    sampling = sampling or Sampling(max_new_tokens=12, temperature=0.7)
+    return [answer.text for answer in engine.generate(requests(["Question 1?"], z, sampling))[0]]
 
 
 @pytest.mark.parametrize(
@@ -207,8 +239,7 @@ def test_answers_are_the_policys_for_that_user(
 
 
 def test_without_steering_it_is_the_base(run: Run, desk: Path, story: Path) -> None:
-    policy = SteerablePolicy.new(load_base(str(story / "llm")), SteerablePolicy.load(story / "policy").reward)
-    expected = policy.generate(["Question 1?"], None, Sampling(max_new_tokens=12, temperature=0.7))[0]
+    expected = written(TransformersEngine(load_base(str(story / "llm"))), None)
     assert said(run, story / "policy", "--unsteered") == expected
 
 
@@ -225,7 +256,7 @@ def test_a_mix_leads_from_one_user_to_the_other(run: Run, desk: Path, story: Pat
     assert said(run, *toward, "--mix", "1") == live(story, "long.json")
     policy = SteerablePolicy.load(story / "policy")
     z = policy.mix(read_profile("short.json")[1], read_profile("long.json")[1], 0.25)
-    expected = policy.generate(["Question 1?"], z, Sampling(max_new_tokens=12, temperature=0.7))[0]
+    expected = written(open_engine(policy), z)
     assert said(run, *toward, "--mix", "0.25") == expected
     assert said(run, story / "policy", "--toward", "long.json", "--mix", "1") == live(story, "long.json")
 
@@ -247,6 +278,62 @@ def test_what_people_read_and_what_is_written(run: Run, desk: Path, story: Path)
     assert len(json.loads((desk / "a.json").read_text())["answers"]) == 1
 
 
+MESSAGES = [
+    {"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "Name a pet."}]},
+    {"role": "assistant", "content": "A cat."}, {"role": "user", "content": "A smaller one."},
+]  # fmt: skip
+ASKED = ("--max-new-tokens", "4", "--json")
+
+
+def test_messages_are_answered_turn_by_turn(run: Run, desk: Path, story: Path) -> None:
+    """One prompt as JSON, several as JSON Lines or as one array, each as the engine answers it."""
+    (desk / "one.json").write_text(json.dumps(MESSAGES, indent=2))
+    several = [MESSAGES, {"messages": MESSAGES[1:2]}, "Question 1?"]
+    (desk / "some.jsonl").write_text("\ufeff" + "\n".join(map(json.dumps, several)) + "\n\n", encoding="utf-8")
+    (desk / "array.json").write_text(json.dumps([MESSAGES, MESSAGES[1:2]]))
+    policy = SteerablePolicy.load(story / "policy")
+    z, sampling = policy.latents(policy.reward.prior()), Sampling(max_new_tokens=4, temperature=0.7)
+    forms = [MESSAGES, MESSAGES[1:2], "Question 1?"]
+    with open_engine(policy) as engine:
+        expected = {
+            "one.json": engine.generate(requests(forms[:1], z, sampling)),
+            "some.jsonl": engine.generate(requests(forms, z, sampling)),
+            "array.json": engine.generate(requests(forms[:2], z, sampling)),
+        }
+    for name, answers in expected.items():
+        code, out, err = run("generate", story / "policy", "--messages", name, *ASKED)
+        assert code == 0, err
+        found = json.loads(out)["answers"]
+        assert [entry["responses"] for entry in found] == [[one.text for one in some] for some in answers]
+        assert [entry["prompt"] for entry in found] == forms[: len(found)]
+    code, out, err = run(
+        "generate", story / "policy", "--prompt", "First?", "--messages", "one.json", "--max-new-tokens", "4"
+    )
+    assert code == 0, err
+    assert [line for line in out.splitlines() if line.startswith("> ")] == ["> First?", "> A smaller one."]
+
+
+@pytest.mark.parametrize("unsteered", [False, True])
+def test_the_best_of_several_is_shown_and_all_are_told(run: Run, desk: Path, story: Path, unsteered: bool) -> None:
+    (desk / "one.json").write_text(json.dumps(MESSAGES))
+    command = ["generate", story / "policy", "--messages", "one.json", "--profile", "short.json", "--best-of", "4",
+               "--max-new-tokens", "4", *(["--unsteered"] if unsteered else [])]  # fmt: skip
+    code, out, err = run(*command, "--json")
+    assert code == 0, err
+    ((found,),) = [json.loads(out)["answers"]]
+    policy, user = SteerablePolicy.load(story / "policy"), read_profile(story / "short.json")[1]
+    with open_engine(policy) as engine:
+        embedder = reward_embedder(policy.reward, engine.base)
+        sampling = Sampling(max_new_tokens=4, temperature=0.7, samples=4)
+        z = None if unsteered else policy.latents(user)
+        (ranked,) = best_of(engine, policy.reward, embedder, [MESSAGES], user, sampling, z=z)
+    assert tuple(found["responses"]) == ranked.answers
+    assert found["rewards"] == pytest.approx(list(ranked.rewards), abs=1e-5)
+    assert found["rewards"] == sorted(found["rewards"], reverse=True)
+    code, out, _ = run(*command)
+    assert out.splitlines()[0] == ranked.answers[0].splitlines()[0]
+
+
 # -- export ------------------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +353,7 @@ def test_an_exported_adapter_is_the_users_policy_in_stock_peft(
     user = policy.reward.prior() if who is None else read_profile(who)[1]
     fresh = PeftModel.from_pretrained(load_base(str(story / "llm")).model, desk / "adapter").eval()
     ids = torch.tensor([[1, 60, 70, 80, 90]])
-    with policy.steered(user) as model, torch.no_grad():
+    with open_engine(policy) as engine, engine.steered(policy.latents(user)) as model, torch.no_grad():
         assert torch.allclose(model(ids).logits, fresh(ids).logits, atol=1e-4)
     code, out, _ = run("export", story / "policy", *profile, "--out", "adapter", "--overwrite")
     assert code == 0
@@ -293,13 +380,9 @@ LONG = [row | {"chosen": row["chosen"] * 3} for row in small_rows()]
      ("gone: no such folder", "give the folder `tacit train-reward` wrote")),
     ("an unknown setting", f"{TRAIN} --set training.bet=1", ("unknown setting training.bet", "did you mean")),
     ("a setting out of range", f"{TRAIN} --set training.beta=0", ("training.beta = 0", "greater than 0")),
-    ("an unknown loss", f"{TRAIN} --set training.loss_type=hinge", ("training.loss_type", "sigmoid")),
-    ("a loss of choices where a reward teaches", f"{TRAIN} --set training.loss_type=ipo", ("loss_type", "'choices'")),
-    (
-        "noise that the loss does not know",
-        f"{TRAIN} --set training.teacher=choices --set training.noise=0.1",
-        ("noise 0.1", "expected 0 or"),
-    ),
+    ("a setting of another modulator", f"{TRAIN} --set policy.modulator.depth=1",
+     ("policy.modulator", "'gated_lora' has no setting depth", "rank")),
+    ("an unknown modulator", f"{TRAIN} --set policy.modulator=vector", ("'vector' is unknown", "known: ")),
     ("an unknown tracker", f"{TRAIN} --set training.report_to=[\"paper\"]", ("training.report_to", "tensorboard")),
     ("a loss that diverges", f"{TRAIN} --set training.learning_rate=1e30", ("loss is nan", "lower learning_rate")),
     ("a block that is not there", f"{TRAIN} --set policy.modulator.blocks=[9]", ("block 9", "0 to 1")),
@@ -308,7 +391,8 @@ LONG = [row | {"chosen": row["chosen"] * 3} for row in small_rows()]
     ("a chat template that is not there", f"{TRAIN} --set policy.template=chat",
      ("no chat template", "give template=plain")),
     ("an empty response", TRAIN, ("data.jsonl", "row 1", "chosen"), file("data.jsonl", EMPTY)),
-    ("a response that is too long", TRAIN, ("a response of", "does not fit into 96", "leave the choice out"),
+    ("a response that is too long", TRAIN,
+     ("data.jsonl: 42 of 84 rows are bad: row 1: a response of", "does not fit into 96", "--skip-bad-rows"),
      lambda work, base: write_rows(work / "data.jsonl", LONG)),
     ("too few users", TRAIN, ("users",), lambda work, base: write_rows(work / "data.jsonl", small_rows()[:6])),
     ("--out not empty", TRAIN, ("--out p is not empty", "name another folder"), file("p/notes.txt", "mine")),
@@ -324,7 +408,7 @@ def test_train_policy_refuses(case: Case, run: Run, desk: Path, story: Path) -> 
 
 @cases(
     ("another base", f"{GENERATE} --base {{base}}/other-llm",
-     ("other-llm' is not the one this policy was trained on", "give that one with --base")),
+     ("other-llm' is not the one this policy was trained on", "name that one as base")),
     ("a base that is missing", f"{GENERATE} --base ./gone", ("base: no model folder at './gone'",)),
     ("no policy", "generate gone --prompt Hi", ("gone", "folder")),
     ("a reward model for a policy", "generate {base}/model --prompt Hi", ("model", "train-policy")),
@@ -346,7 +430,17 @@ def test_train_policy_refuses(case: Case, run: Run, desk: Path, story: Path) -> 
     ("--within-base", f"{GENERATE} --within-base", ("--within-base", "--top-p below 1")),
     ("temperature nan", f"{GENERATE} --temperature nan", ("temperature",)),
     ("samples that cannot differ", f"{GENERATE} --temperature 0 -n 2", ("2 answers", "would not differ", "raise")),
-    ("no prompt", "generate {base}/policy", ("--prompt",)),
+    ("no prompt", "generate {base}/policy", ("give --prompt TEXT or --messages FILE",)),
+    ("no file of messages", "generate {base}/policy --messages gone.json", ("gone.json", "No such file")),
+    ("messages that are no JSON", "generate {base}/policy --messages m.jsonl",
+     ("m.jsonl: line 2: not JSON",), file("m.jsonl", '"Hi"\nHi there\n')),
+    ("messages of nothing", "generate {base}/policy --messages m.jsonl",
+     ("m.jsonl: line 2: has a message of role 'user' without text",),
+     file("m.jsonl", '"Hi"\n[{"role": "user", "content": ""}]\n')),
+    ("an empty file of messages", "generate {base}/policy --messages m.jsonl", ("m.jsonl", "holds no prompt"),
+     file("m.jsonl", "\n")),
+    ("--best-of with --samples", f"{GENERATE} --best-of 3 -n 2", ("--best-of", "leave --toward and --samples out")),
+    ("--best-of 2 without chance", f"{GENERATE} --best-of 2 --temperature 0", ("2 answers", "would not differ")),
     ("--out a file of something else", f"{GENERATE} --out short.json",
      ("--out short.json exists", "name another file")),
     ("no such device", f"{GENERATE} --device moon", ("no device 'moon'",)),
@@ -358,7 +452,7 @@ def test_generate_refuses(case: Case, run: Run, desk: Path, story: Path) -> None
 
 @cases(
     ("a policy that does not fold", "export {base}/film --out adapter",
-     ("a policy of the kind 'film' is no ordinary adapter", "gated_lora")),
+     ("FiLM folds into no ordinary adapter", "gated_lora")),
     ("another base", f"{EXPORT} --base {{base}}/other-llm", ("is not the one this policy was trained on",)),
     ("another model's profile", f"{EXPORT} --profile stranger.json", ("made by model", "not by this one")),
     ("--out not empty", EXPORT, ("--out adapter is not empty", "name another folder"),

@@ -1,57 +1,13 @@
-"""A tiny Llama saved as a base, byte by byte tokens, and a reward model over hashed texts to steer it by."""
+"""The fixtures are shared by all rooms that have to do with policies."""
 
-from pathlib import Path
-
-import pytest
-import torch
-from moved_policy import moved
-from tiny_base import save_base
-from transformers.utils import logging as transformers_logging
-
-from tacit.policies import Base, ModulatorConfig, PolicyConfig, SteerablePolicy, load_base
-from tacit.rewards import RewardConfig, RewardModel
-from tacit.rewards.network import RewardNetwork
-
-transformers_logging.disable_progress_bar()
-
-
-@pytest.fixture(scope="session")
-def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="session")
-def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_base(tmp_path_factory.mktemp("chat"), chat=True)
-
-
-@pytest.fixture(scope="session")
-def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_base(tmp_path_factory.mktemp("gpt2"), gpt2=True)
-
-
-@pytest.fixture
-def base(base_folder: Path) -> Base:
-    return load_base(str(base_folder))
-
-
-@pytest.fixture(scope="module")
-def shared_base(base_folder: Path) -> Base:
-    """For a whole file, where nothing stays attached to it."""
-    return load_base(str(base_folder))
-
-
-@pytest.fixture(scope="session")
-def reward() -> RewardModel:
-    torch.manual_seed(1)
-    return RewardModel(RewardNetwork(64, RewardConfig(members=1, latent=4)).eval())
-
-
-@pytest.fixture
-def policy(base: Base, reward: RewardModel) -> SteerablePolicy:
-    return moved(SteerablePolicy.new(base, reward))
-
-
-@pytest.fixture
-def film_policy(base: Base, reward: RewardModel) -> SteerablePolicy:
-    return moved(SteerablePolicy.new(base, reward, PolicyConfig(modulator=ModulatorConfig(kind="film"))))
+from policy_fixtures import (  # noqa: F401
+    base,
+    base_folder,
+    chat_folder,
+    engine,
+    film_engine,
+    gpt2_folder,
+    policy,
+    reward,
+    shared_base,
+)

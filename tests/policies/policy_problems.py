@@ -8,26 +8,20 @@ import torch
 from torch import Tensor
 
 from tacit.choices import ChoiceIndex
-from tacit.policies import (
-    Base,
-    Dialogue,
-    ModulatorConfig,
-    PolicyConfig,
-    PolicyTrainingConfig,
-    SteerablePolicy,
-    fit_policy,
-)
-from tacit.policies.fit import choice_evidence
+from tacit.engines import Base, Dialogue
+from tacit.policies import PolicyTrainingConfig, fit_policy
+from tacit.policies.latents import choice_evidence
 from tacit.policies.pairs import PolicyPairs, tokenise
 from tacit.rewards import RewardConfig, RewardModel
 from tacit.rewards.network import RewardNetwork
+from tacit.steering import PolicyConfig, SteerablePolicy
 
 Items = list[tuple[str, str]]
 
 LATENT, DIM = 4, 8
 SHORT: dict[str, Any] = {
     "max_steps": 6, "eval_steps": 2, "per_device_train_batch_size": 4, "learning_rate": 0.01, "max_context": 4,
-    "eval_users": 8, "eval_pairs": 2, "teacher": "choices", "beta": 0.1, "sft_weight": 0.0,
+    "eval_users": 8, "teacher": "choices", "beta": 0.1, "sft_weight": 0.0,
 }  # fmt: skip
 
 
@@ -93,13 +87,14 @@ def short(**more: Any) -> PolicyTrainingConfig:
 
 
 def small(**more: Any) -> PolicyConfig:
-    return PolicyConfig(modulator=ModulatorConfig.model_validate({"rank": 2, "alpha": 4.0} | more))
+    """Of a gated LoRA unless another kind is asked for."""
+    return PolicyConfig.model_validate({"modulator": ({} if "kind" in more else {"rank": 2, "alpha": 4.0}) | more})
 
 
 def pairs_of(base: Base, index: ChoiceIndex, items: Items, vectors: Tensor, **settings: Any) -> PolicyPairs:
     """What is trained on, with a made-up reference: -i nats for item i."""
     dialogue, reward = Dialogue(base), camp_reward()
-    rows = tokenise(dialogue, items, torch.ones(len(items), dtype=torch.bool))
+    rows, _ = tokenise(dialogue, items, torch.ones(len(items), dtype=torch.bool))
     known = {"max_context": 4, "seed": 0} | settings
     evidence = choice_evidence(reward, index, vectors)
     return PolicyPairs.build(index, evidence, rows, -torch.arange(float(len(items))), reward, dialogue, **known)

@@ -12,14 +12,14 @@ import torch
 from policy_problems import Camps, camp_reward, camps, fit, short, small
 from torch import Tensor
 
+from tacit.engines import Base, TransformersEngine
 from tacit.evaluation.episodes import EvaluationEpisodes, evaluation_episodes
-from tacit.policies import Base, SteerablePolicy
 from tacit.policies.base_log_probs import reference_log_probs
-from tacit.policies.fit import _validation, choice_evidence
-from tacit.policies.implicit_reward import ImplicitChoices, direction, implicit_choices
+from tacit.policies.implicit_reward import ImplicitChoices, direction, implicit_choices, policy_validation
+from tacit.policies.latents import choice_evidence
 from tacit.policies.pairs import tokenise
 
-LEARN: dict[str, Any] = {"max_steps": 60, "eval_steps": 20, "per_device_train_batch_size": 12, "eval_pairs": 4}
+LEARN: dict[str, Any] = {"max_steps": 60, "eval_steps": 20, "per_device_train_batch_size": 12}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ class Run:
     """A policy that was trained, with what was said and left behind meanwhile."""
 
     def __init__(self, base: Base, world: Camps, folder: Path, **settings: Any) -> None:
-        self.folder, self.events = folder, []
+        self.base, self.folder, self.events = base, folder, []
         before = [p.clone() for p in base.model.parameters()]
         states = global_states()
         known = {"training": short(**LEARN), "config": small(rank=4)} | settings
@@ -55,12 +55,14 @@ def learnt(shared_base: Base, world: Camps, tmp_path_factory: pytest.TempPathFac
     return Run(shared_base, world, tmp_path_factory.mktemp("learnt"))
 
 
-def asked(policy: SteerablePolicy, world: Camps, ks: tuple[int, ...], **settings: Any) -> ImplicitChoices:
+def asked(run: Run, world: Camps, ks: tuple[int, ...], **settings: Any) -> ImplicitChoices:
     """Every validation user on the prompts that nobody trained on."""
-    rows = tokenise(policy.dialogue, world.items, torch.ones(len(world.items), dtype=torch.bool))
-    evidence = choice_evidence(policy.reward, world.validation, world.vectors)
-    reference = reference_log_probs(policy.dialogue, rows)
-    return implicit_choices(policy, episodes_of(world), evidence, rows, reference, ks, **settings)
+    reward = run.policy.reward
+    with TransformersEngine(run.base, run.policy) as engine:
+        rows, _ = tokenise(engine.dialogue, world.items, torch.ones(len(world.items), dtype=torch.bool))
+        evidence = choice_evidence(reward, world.validation, world.vectors)
+        reference = reference_log_probs(engine, rows)
+        return implicit_choices(engine, reward, episodes_of(world), evidence, rows, reference, ks, **settings)
 
 
 def episodes_of(world: Camps) -> EvaluationEpisodes:
@@ -81,7 +83,7 @@ def test_training_lowers_the_loss_and_serves_both_camps(learnt: Run) -> None:
 
 
 def test_every_user_of_either_camp_is_served(learnt: Run, world: Camps) -> None:
-    found = asked(learnt.policy, world, (0, 1, 5, 10))
+    found = asked(learnt, world, (0, 1, 5, 10))
     accuracy = found.accuracy()
     assert accuracy.shape == (4, 8)
     assert accuracy[3].min() > 0.8
@@ -90,27 +92,27 @@ def test_every_user_of_either_camp_is_served(learnt: Run, world: Camps) -> None:
 
 
 def test_the_sides_are_the_camps(learnt: Run, world: Camps) -> None:
-    side = direction(asked(learnt.policy, world, (10,)).z[0])
+    side = direction(asked(learnt, world, (10,)).z[0])
     assert torch.equal(side, world.kind.bool()) or torch.equal(~side, world.kind.bool())
 
 
 def test_the_two_sides_are_measured_apart(learnt: Run, world: Camps) -> None:
     """Everybody is taken for one camp, but for a trace that tells the sides: one is served, the other is not."""
-    policy = learnt.policy
-    first = asked(policy, world, (10,)).z[0][world.kind == 0].mean(0)
+    first = asked(learnt, world, (10,)).z[0][world.kind == 0].mean(0)
     told = first + 0.01 * (1 - 2 * world.kind.unsqueeze(1))
-    rows = tokenise(policy.dialogue, world.items, torch.ones(len(world.items), dtype=torch.bool))
-    reference = reference_log_probs(policy.dialogue, rows)
-    found = _validation(
-        policy, None, world.validation, world.vectors, rows, reference, world.target_groups, short(**LEARN), told, None
-    )()
+    with TransformersEngine(learnt.base, learnt.policy) as engine:
+        rows, _ = tokenise(engine.dialogue, world.items, torch.ones(len(world.items), dtype=torch.bool))
+        found = policy_validation(
+            engine, None, world.validation, world.vectors, rows, reference_log_probs(engine, rows),
+            world.target_groups, short(**LEARN), told=told,
+        )()  # fmt: skip
     assert sorted([found["accuracy_one_side"], found["accuracy_other_side"]]) == pytest.approx([0, 1], abs=0.1)
     assert found["accuracy_k10"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_with_somebody_elses_context_it_is_right_by_chance(learnt: Run, world: Camps) -> None:
     """Half of the users are given a context of their own camp, half one of the other."""
-    found = asked(learnt.policy, world, (10,), shuffled=True)
+    found = asked(learnt, world, (10,), shuffled=True)
     assert found.accuracy().mean().item() == pytest.approx(0.5, abs=0.06)
     accuracy = found.accuracy()[0]
     same = world.kind == world.kind.roll(1)
@@ -124,7 +126,7 @@ def test_a_policy_that_is_told_nothing_cannot_tell_the_camps_apart(
     told = torch.zeros(world.train.n_users, 4), torch.zeros(world.validation.n_users, 4)
     plain = Run(shared_base, world, tmp_path, told=told)
     assert plain.found("accuracy") < 0.65
-    accuracy = asked(plain.policy, world, (10,), told=told[1]).accuracy()[0]
+    accuracy = asked(plain, world, (10,), told=told[1]).accuracy()[0]
     camps_apart = [accuracy[world.kind == kind].mean().item() for kind in (0, 1)]
     assert sum(camps_apart) == pytest.approx(1, abs=0.2), "what one camp gains, the other loses"
 
@@ -180,7 +182,7 @@ def test_the_policy_returned_is_the_best_and_at_rest(learnt: Run, world: Camps) 
     assert not learnt.policy.modulator.training
     assert not any(p.requires_grad for p in learnt.policy.modulator.parameters())
     json.dumps(notes, allow_nan=False)
-    again = asked(learnt.policy, world, (10,))
+    again = asked(learnt, world, (10,))
     assert again.accuracy().mean() > 0.95
 
 
@@ -205,7 +207,7 @@ def test_listeners_hear_of_every_step(learnt: Run) -> None:
     assert steps == list(range(1, 61))
     kinds = [event["event"] for event in learnt.events if event["name"] == "policy"]
     assert (kinds[0], kinds[-1]) == ("start", "end")
-    assert any("log-probabilities" in event["name"] for event in learnt.events)
+    assert any(event["name"].startswith("asking the base") for event in learnt.events)
 
 
 def test_the_reference_is_kept_beside_the_run(learnt: Run, shared_base: Base) -> None:

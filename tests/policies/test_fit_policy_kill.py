@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from policy_problems import camps, fit, short, weights
 
-from tacit.policies import Base, SteerablePolicy
+from tacit.engines import Base
+from tacit.steering import SteerablePolicy
 
 TRAINING = {
     "step": short(max_steps=10, eval_steps=2),
@@ -18,9 +19,8 @@ TRAINING = {
     "writing": short(max_steps=10, eval_steps=2),
     "end": short(max_steps=10, eval_steps=2),
     "taught": short(max_steps=10, eval_steps=2, teacher="reward"),
-    "stopped": short(max_steps=10, eval_steps=2, patience=1, learning_rate=1e-30),  # nothing is ever better
 }
-LATE = {"step": 6, "between": 7, "validation": 4, "writing": 4, "end": 10, "taught": 6, "stopped": 4}
+LATE = {"step": 6, "between": 7, "validation": 4, "writing": 4, "end": 10, "taught": 6}
 """Where a run goes on that was killed at each of these moments."""
 
 PROGRAM = """
@@ -31,7 +31,7 @@ sys.path[:0] = [tests, str(Path(tests).parent)]
 import tacit.policies.trainer as trainer
 from policy_problems import fit
 from test_fit_policy_kill import TRAINING
-from tacit.policies import load_base
+from tacit.engines import load_base
 from tacit.training import checkpoint
 
 def die():
@@ -53,7 +53,7 @@ def train(moment):
         when = {"step": late, "taught": late, "between": later, "validation": ("validation", "policy", 6)}
         if at == when.get(moment):
             die()
-        if moment in ("end", "stopped") and event["event"] == "end":
+        if moment == "end" and event["event"] == "end":
             die()
 
     trainer.write_checkpoint = write
@@ -102,10 +102,10 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def whole(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[SteerablePolicy, Path]]:
     """Runs that nobody interrupted."""
-    from tacit.policies import load_base
+    from tacit.engines import load_base
 
     found = {}
-    for kind in ("step", "taught", "stopped"):
+    for kind in ("step", "taught"):
         folder = tmp_path_factory.mktemp("whole")
         found[kind] = fit(load_base(str(base_folder)), folder, training=TRAINING[kind]), folder
     return found
@@ -122,8 +122,7 @@ def test_a_killed_run_resumes_bit_for_bit(
 
     noted = Noted()
     resumed = fit(base, killed / moment, training=TRAINING[moment], on_event=noted)
-    last = 4 if moment == "stopped" else 10
-    assert noted.steps() == list(range(LATE[moment] + 1, last + 1))
+    assert noted.steps() == list(range(LATE[moment] + 1, 11))
     assert [e["step"] for e in noted.events if e["event"] == "start"] == [LATE[moment]]
     assert weights(resumed).equal(weights(expected))
     assert resumed.modulator.unit.equal(expected.modulator.unit)
@@ -134,7 +133,7 @@ def test_a_killed_run_resumes_bit_for_bit(
             [line for line in some if (line["step"], "grad_norm" in line) != (8, True)] for some in (ours, theirs)
         )
     assert ours == theirs
-    assert [line["step"] for line in lines(folder)] == [s for s in range(2, last + 1, 2) for _ in range(2)]
+    assert [line["step"] for line in lines(folder)] == [s for s in range(2, 11, 2) for _ in range(2)]
 
 
 def test_what_a_kill_left_is_not_taken_up_by_another_run(base: Base, killed: Path) -> None:

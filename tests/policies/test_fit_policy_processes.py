@@ -12,7 +12,7 @@ from policy_problems import camp_reward, fit, short, weights
 from torch.nn.utils import parameters_to_vector
 from torch.testing import assert_close
 
-from tacit.policies import Base
+from tacit.engines import Base
 
 PROGRAM = """
 import os, sys
@@ -22,7 +22,7 @@ sys.path[:0] = [tests, str(Path(tests).parent)]
 import torch
 from policy_problems import fit, short, weights
 from torch.nn.utils import parameters_to_vector
-from tacit.policies import load_base
+from tacit.engines import load_base
 
 heard = []
 training = short(per_device_train_batch_size=2, encoder_learning_rate=float(rate))

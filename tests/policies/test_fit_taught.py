@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tacit.choices import ChoiceIndex
+from tacit.engines import Base
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ConfigError
-from tacit.policies import Base
 from tacit.policies.pairs import PolicyPairs
 from tacit.policies.teacher import Rewards, Teacher, inferred_rewards
+from tacit.steering import PolicyConfig
 
 TAUGHT = short(teacher="reward")
 
@@ -112,9 +113,7 @@ def test_a_taught_policy_reads_everything_its_user_chose(
 def test_a_policy_learns_what_it_is_taught_and_not_what_was_chosen(shared_base: Base, tmp_path: Path) -> None:
     """By rewards that are the opposite of all choices."""
     world = camps(prompts=24)
-    training = short(
-        teacher="reward", max_steps=60, eval_steps=60, per_device_train_batch_size=12, eval_pairs=4, max_context=8
-    )
+    training = short(teacher="reward", max_steps=60, eval_steps=60, per_device_train_batch_size=12, max_context=8)
     for sign in (1.0, -1.0):
         policy = fit(
             shared_base, tmp_path / str(sign), world, training=training, config=small(rank=4),
@@ -199,3 +198,18 @@ def test_a_told_policy_has_no_reward_to_learn_from(shared_base: Base, world: Cam
         fit(shared_base, tmp_path / "run", world, training=TAUGHT, told=told)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists(), "it was refused too late"
+
+
+def test_a_soft_token_learns_the_camps_too(shared_base: Base, tmp_path: Path) -> None:
+    training = short(
+        teacher="reward", max_steps=120, eval_steps=120, per_device_train_batch_size=12, max_context=8,
+        learning_rate=0.03,
+    )  # fmt: skip
+    policy = fit(
+        shared_base,
+        tmp_path,
+        camps(prompts=24),
+        training=training,
+        config=PolicyConfig.model_validate({"modulator": "soft_token"}),
+    )
+    assert policy.notes["validation_accuracy_k10"] > 0.8

@@ -1,5 +1,7 @@
 """What a policy is trained on: every pair of every choice, with a z from the same user's other choices."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from policy_problems import Camps, camp_reward, camps, pairs_of
@@ -7,11 +9,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tacit.choices import ChoiceIndex
+from tacit.choices.conversation import Conversation
+from tacit.engines import Base, Dialogue, load_base
 from tacit.episodes import ChoiceBatch, draw_contexts
 from tacit.errors import ChoiceError
-from tacit.policies import Base, Dialogue
-from tacit.policies.fit import choice_evidence
-from tacit.policies.pairs import PolicyPairs, context_latents, tokenise
+from tacit.policies.latents import choice_evidence, context_latents
+from tacit.policies.pairs import PolicyPairs, tokenise
 
 ITEMS = [(f"q{item // 4}", "abcd"[item % 4] * (item + 1)) for item in range(12)]
 VECTORS = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
@@ -62,15 +65,37 @@ def test_nothing_to_train_on_is_refused(base: Base) -> None:
 def test_only_used_items_are_tokenised_and_a_prompt_once(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     dialogue, asked = Dialogue(base), []
     prompt = dialogue.prompt
-    monkeypatch.setattr(dialogue, "prompt", lambda text: asked.append(text) or prompt(text))
+    monkeypatch.setattr(dialogue, "prompt", lambda said: asked.append(said.text) or prompt(said))
     used = torch.tensor([True, True, False, True] + [False] * 7 + [True])
-    rows = tokenise(dialogue, ITEMS, used)
+    rows, faults = tokenise(dialogue, ITEMS, used)
+    assert not faults
     assert [row is not None for row in rows] == used.tolist()
     assert asked == ["q0", "q2"]
     for row, (text, response) in zip(rows, ITEMS, strict=True):
         if row is not None:
             assert base.tokenizer.decode(row[0]) == f"<s>{text}\n{response}</s>"
             assert row[1] == len(response) + 1
+
+
+def test_items_that_cannot_be_trained_on_are_named_with_their_causes(chat_folder: Path) -> None:
+    """All of them, and the others have their rows."""
+    base = load_base(str(chat_folder))
+    base.tokenizer.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system') }}{% endif %}"
+        + base.tokenizer.chat_template
+    )
+    strict = Conversation.parse([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]).key
+    items = [("q", "fine"), ("q", "word " * 40), (strict, "x"), (strict, "y"), ("r", " "), ("r", "also fine")]
+    told: list[tuple[int, int]] = []
+    rows, faults = tokenise(
+        Dialogue(base), items, torch.ones(6, dtype=torch.bool), progress=lambda *counts: told.append(counts)
+    )
+    assert [row is not None for row in rows] == [True, False, False, False, False, True]
+    assert list(faults) == [1, 2, 3, 4]
+    assert "does not fit into 96" in faults[1]
+    assert "No system" in faults[2]
+    assert "empty" in faults[4]
+    assert told == [(6, 6)]
 
 
 # -- a batch -----------------------------------------------------------------------------------------------------------

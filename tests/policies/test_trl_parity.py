@@ -13,11 +13,11 @@ from policy_problems import camp_reward, camps, pairs_of, short
 from torch.testing import assert_close
 from trl import DPOConfig, DPOTrainer
 
-from tacit.policies import Base, SteerablePolicy, load_base
+from tacit.engines import Base, TransformersEngine, load_base
 from tacit.policies.base_log_probs import reference_log_probs
-from tacit.policies.export import write_adapter
 from tacit.policies.pairs import PolicyPairs
 from tacit.policies.steered_pairs import SteeredPairs
+from tacit.steering import SteerablePolicy, write_adapter
 
 WORLD = camps(users=6, choices=6, prompts=16)
 NUMBERS = [0, 8, 13, 21, 22, 30]
@@ -26,25 +26,28 @@ CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
 
 @pytest.fixture
-def policy(base: Base) -> SteerablePolicy:
-    return moved(SteerablePolicy.new(base, camp_reward()))
+def engine(base: Base) -> TransformersEngine:
+    return TransformersEngine(base, moved(SteerablePolicy.new(base, camp_reward())))
 
 
-def all_pairs(policy: SteerablePolicy, z: torch.Tensor) -> PolicyPairs:
+def all_pairs(engine: TransformersEngine, z: torch.Tensor) -> PolicyPairs:
     """With one z told to everybody, and references of the base itself."""
     told = z.expand(WORLD.train.n_users, -1)
-    pairs = pairs_of(policy.base, WORLD.train, WORLD.items, WORLD.vectors, told=told)
-    return replace(pairs, reference=reference_log_probs(policy.dialogue, pairs.rows))
+    pairs = pairs_of(engine.base, WORLD.train, WORLD.items, WORLD.vectors, told=told)
+    return replace(pairs, reference=reference_log_probs(engine, pairs.rows))
 
 
 class Theirs:
     """TRL's trainer on fresh copies of the base, one of them with an adapter of ours."""
 
-    def __init__(self, policy: SteerablePolicy, z: torch.Tensor, folder: Path, pairs: PolicyPairs, **more: Any) -> None:
+    def __init__(
+        self, engine: TransformersEngine, z: torch.Tensor, folder: Path, pairs: PolicyPairs, **more: Any
+    ) -> None:
         adapter = folder / "adapter"
         adapter.mkdir()
-        write_adapter(policy.modulator, z, policy.base, adapter)
-        fresh, reference = (load_base(policy.base.name) for _ in range(2))
+        policy: Any = engine.policy
+        write_adapter(policy.fold(z.unsqueeze(0)), policy.sites, engine.base.name, adapter)
+        fresh, reference = (load_base(engine.base.name) for _ in range(2))
         texts = [[WORLD.items[item] for item in pairs.pairs[number].tolist()] for number in NUMBERS]
         rows = {
             "prompt": [f"{preferred[0]}\n" for preferred, _ in texts],
@@ -74,13 +77,13 @@ class Theirs:
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_losses_log_probabilities_and_gradients_are_trls(
-    base: Base, policy: SteerablePolicy, fresh: bool, tmp_path: Path
+    base: Base, engine: TransformersEngine, fresh: bool, tmp_path: Path
 ) -> None:
     """Of a policy that is still the base, and of one that is far from it."""
-    policy = SteerablePolicy.new(base, camp_reward()) if fresh else policy
-    pairs = all_pairs(policy, Z[:1])
-    theirs = Theirs(policy, Z[0], tmp_path, pairs, beta=0.3)
-    steered = SteeredPairs(policy, short(beta=0.3))
+    engine = TransformersEngine(base, SteerablePolicy.new(base, camp_reward())) if fresh else engine
+    pairs = all_pairs(engine, Z[:1])
+    theirs = Theirs(engine, Z[0], tmp_path, pairs, beta=0.3)
+    steered = SteeredPairs(engine, short(beta=0.3))
     outputs = steered(**pairs.collate([(0, number) for number in NUMBERS]))
     loss = theirs.loss(theirs.examples)
     assert_close(outputs["loss"], loss, **CLOSE)
@@ -88,14 +91,14 @@ def test_losses_log_probabilities_and_gradients_are_trls(
     items = [[WORLD.items[item] for item in pairs.pairs[number].tolist()] for number in NUMBERS]
     for margin, texts, example in zip(outputs["margin"], items, theirs.examples, strict=True):
         theirs.loss([example])
-        own = policy.log_probs(texts, Z[:1])
+        own = engine.log_probs(texts, Z[:1])
         noted = torch.tensor([theirs.measured("logps/chosen"), theirs.measured("logps/rejected")])
         assert_close(own, noted, **CLOSE)
         assert_close(0.3 * margin, torch.tensor(theirs.measured("rewards/margins")), **CLOSE)
 
     outputs["loss"].backward()
     loss.backward()
-    modulator: Any = policy.modulator
+    modulator: Any = steered.modulator
     signal = modulator.signal(Z[:1])[:, 0]
     slopes = {name: p.grad for name, p in theirs.trainer.model.named_parameters() if p.grad is not None}
     for number, site in enumerate(modulator.sites):
@@ -106,26 +109,18 @@ def test_losses_log_probabilities_and_gradients_are_trls(
     assert fresh == (max(p.grad.abs().max() for p in modulator.down) == 0)
 
 
-def test_a_batch_of_several_users_is_as_many_trainers(policy: SteerablePolicy, tmp_path: Path) -> None:
+def test_a_batch_of_several_users_is_as_many_trainers(engine: TransformersEngine, tmp_path: Path) -> None:
     """Each user has a LoRA of their own there, and only a z here."""
-    pairs = all_pairs(policy, Z[:1])
+    pairs = all_pairs(engine, Z[:1])
     batch = pairs.collate([(0, number) for number in NUMBERS])
     batch["z"] = Z[[0, 1, 1, 0, 1, 0]]
-    margins = SteeredPairs(policy, short())(**batch)["margin"]
+    margins = SteeredPairs(engine, short())(**batch)["margin"]
     for user, z in enumerate(Z):
         folder = tmp_path / str(user)
         folder.mkdir()
-        theirs = Theirs(policy, z, folder, pairs, beta=1.0)
+        theirs = Theirs(engine, z, folder, pairs, beta=1.0)
         for place in (batch["z"] == z).all(1).nonzero().flatten().tolist():
             theirs.loss([theirs.examples[place]])
             assert_close(margins[place], torch.tensor(theirs.measured("rewards/margins")), rtol=1e-5, atol=5e-5)
-    exchanged = SteeredPairs(policy, short())(**batch | {"z": Z[[1, 0, 0, 1, 0, 1]]})["margin"]
+    exchanged = SteeredPairs(engine, short())(**batch | {"z": Z[[1, 0, 0, 1, 0, 1]]})["margin"]
     assert (exchanged - margins).abs().max() > 0.1, "z hardly matters"
-
-
-def test_the_robust_loss_is_trls(policy: SteerablePolicy, tmp_path: Path) -> None:
-    pairs = all_pairs(policy, Z[:1])
-    theirs = Theirs(policy, Z[0], tmp_path, pairs, beta=0.3, loss_type=["robust"], label_smoothing=0.2)
-    steered = SteeredPairs(policy, short(beta=0.3, loss_type="robust", noise=0.2))
-    found = steered(**pairs.collate([(0, number) for number in NUMBERS]))["loss"]
-    assert_close(found, theirs.loss(theirs.examples), **CLOSE)

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tacit.policies import SteerablePolicy, load_base
+from tacit.choices.conversation import Conversation
+from tacit.engines import TransformersEngine, load_base
+from tacit.steering import SteerablePolicy
 from tacit.worlds.text.base_model import text_base
 from tacit_experiments.steering import (
     Setting,
@@ -35,8 +37,9 @@ def world() -> SteeringWorld:
 
 
 @pytest.fixture(scope="module")
-def policy(world: SteeringWorld) -> SteerablePolicy:
-    return SteerablePolicy.new(load_base(str(text_base())), world.trained.model, TINY.policy)
+def engine(world: SteeringWorld) -> TransformersEngine:
+    base = load_base(str(text_base()))
+    return TransformersEngine(base, SteerablePolicy.new(base, world.trained.model, TINY.policy))
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +79,19 @@ def test_a_shuffled_judge_has_the_choices_of_another(world: SteeringWorld) -> No
     assert not torch.allclose(world.latents(5)[0], world.latents(5)[1])
 
 
-def test_gold_is_taste_times_attributes(world: SteeringWorld, policy: SteerablePolicy, answers) -> None:
-    found = judged(world, policy, answers)
+def test_gold_is_taste_times_attributes(world: SteeringWorld, engine: TransformersEngine, answers) -> None:
+    found = judged(world, engine, answers)
     item = world.world.locate([(world.questions[1][0], answers[1][0])])
     torch.testing.assert_close(
         found.gold[1, 0], world.world.attributes[item[0]] @ world.tastes[1], atol=1e-4, rtol=1e-4
     )
     assert found.words[1, 0] == len(answers[1][0].split())
     assert (found.malformed, found.apart) == (0.0, 0.0)
-    assert judged(world, policy, [[f"{a} Colourless ideas." for a in said] for said in answers]).malformed > 0.05
+    assert judged(world, engine, [[f"{a} Colourless ideas." for a in said] for said in answers]).malformed > 0.05
 
 
-def test_directions_count_those_who_want_them(world: SteeringWorld, policy: SteerablePolicy, answers) -> None:
-    plain = judged(world, policy, answers)
+def test_directions_count_those_who_want_them(world: SteeringWorld, engine: TransformersEngine, answers) -> None:
+    plain = judged(world, engine, answers)
     unit = world.tastes / world.tastes.norm(dim=1, keepdim=True)
     moved = directions(world, replace(plain, attributes=plain.attributes + unit), plain)
     assert moved
@@ -116,13 +119,13 @@ def test_best_of_takes_what_each_judge_likes_most(world: SteeringWorld) -> None:
                 assert answer == pool[question][int(model.network.head(items, z[judge : judge + 1]).argmax())]
 
 
-def test_examples_come_before_the_question_and_leave_room(world: SteeringWorld, policy: SteerablePolicy) -> None:
-    asked = with_examples(world, 20, policy)
+def test_examples_come_before_the_question_and_leave_room(world: SteeringWorld, engine: TransformersEngine) -> None:
+    asked = with_examples(world, 20, engine)
     longer = 0
     for questions, prompts in zip(world.questions, asked, strict=True):
         for question, prompt in zip(questions, prompts, strict=True):
             assert prompt.endswith(question)
-            assert len(policy.dialogue.prompt(prompt)) <= 384 - 150
+            assert len(engine.dialogue.prompt(Conversation.parse(prompt))) <= 384 - 150
             longer += prompt != question
     assert longer
 
@@ -151,9 +154,9 @@ def test_opposed_people_point_opposite_ways() -> None:
     assert sorted(opposed(z)) == [0, 2]
 
 
-def test_a_policy_that_does_nothing_has_a_flat_continuum(world: SteeringWorld, policy: SteerablePolicy) -> None:
+def test_a_policy_that_does_nothing_has_a_flat_continuum(world: SteeringWorld, engine: TransformersEngine) -> None:
     world.prompts = world.prompts[:2]
-    line = continuum(world, policy, world.latents(5), (0, 1), points=3, samples=1)
+    line = continuum(world, engine, world.latents(5), (0, 1), points=3, samples=1)
     assert line.shape == (3, 2)
     torch.testing.assert_close(line, line[:1].expand(3, 2))
 
@@ -161,13 +164,13 @@ def test_a_policy_that_does_nothing_has_a_flat_continuum(world: SteeringWorld, p
 def test_arms_differ_in_what_they_are_told(world: SteeringWorld, tmp_path) -> None:
     types = find_types(world, 3)
     typed = train_arm(world, tmp_path, "types", types=types)
-    assert typed.modulator.latent == 3
+    assert typed.policy.modulator.latent == 3
     assert (tmp_path / "reference.safetensors").exists()
     truth = train_arm(world, tmp_path, "truth", kind="film")
-    assert truth.modulator.latent == world.tastes.shape[1]
-    assert truth.config.modulator.kind == "film"
-    assert truth.notes["training"]["teacher"] == "reward"
-    assert train_arm(world, tmp_path, "nothing").notes["training"]["teacher"] == "choices"
+    assert truth.policy.modulator.latent == world.tastes.shape[1]
+    assert truth.policy.config.modulator.kind == "film"
+    assert truth.policy.notes["training"]["teacher"] == "reward"
+    assert train_arm(world, tmp_path, "nothing").policy.notes["training"]["teacher"] == "choices"
 
 
 def test_two_kinds_of_people_want_opposite_things() -> None:

@@ -13,11 +13,12 @@ from torch.nn.functional import one_hot
 from tacit.choices.index import ChoiceIndex
 from tacit.embedders import resolve_embedder
 from tacit.embedders.table import text_vectors
+from tacit.engines import TransformersEngine, load_base
 from tacit.episodes import step_generator
-from tacit.policies import ModulatorConfig, SteerablePolicy, load_base
-from tacit.policies.fit import choice_evidence, fit_policy
-from tacit.policies.pairs import user_latents
+from tacit.policies import fit_policy
+from tacit.policies.latents import choice_evidence, user_latents
 from tacit.policies.teacher import Rewards, inferred_rewards
+from tacit.steering import PolicyConfig
 from tacit.worlds.text.base_model import text_base
 from tacit_experiments.steering.setting import NAT
 from tacit_experiments.steering.world import SteeringWorld
@@ -29,6 +30,8 @@ ARMS = get_args(Arm)
 """inferred: ours, taught by the reward model. choices: ours, taught by single choices (NP-DPO as published). nothing:
 DPO for everybody. types: one-hot types, taught by what each type's middle wants. truth: true tastes, and taught by
 them."""
+_SHARED = {"gated_lora": ("rank", "alpha", "targets", "blocks"), "film": ("blocks",), "soft_token": ()}
+"""Settings of a gated LoRA that another kind of modulator has too."""
 SOFT_TOKEN_RATE = 0.03
 """Of the soft token's one vector; no other was tried here. FiLM has everybody's: on seed 0, rates of 0.002,
 0.006 and 0.02 give gold rewards of 1.44, 1.54 and 1.53 at k = 10 (standard errors of 0.16)."""
@@ -80,13 +83,15 @@ def train_arm(
     kind: str = "gated_lora",
     types: Types | None = None,
     written: int = 0,
-) -> SteerablePolicy:
-    """One policy; `kind` is its modulator's, and the base writes `written` answers to prompts of few.
+) -> TransformersEngine:
+    """One policy, ready to answer; `kind` is its modulator's, and the base writes `written` answers to prompts of few.
 
     The base's log-probabilities are kept in `folder` for the next.
     """
     setting, (told, rewards) = world.setting, _told(world, arm, types)
-    modulator = setting.policy.modulator.model_dump() | {"kind": kind}
+    known = setting.policy.modulator.settings.model_dump()
+    shared = {name: value for name, value in known.items() if name in _SHARED[kind]}
+    config = PolicyConfig.model_validate(setting.policy.model_dump() | {"modulator": shared | {"kind": kind}})
     teacher = "choices" if arm in ("choices", "nothing") else "reward"
     changed: dict[str, Any] = {"teacher": teacher, "seed": world.seed, "written": written}
     if kind == "soft_token":
@@ -96,16 +101,17 @@ def train_arm(
     kept = folder / "reference.safetensors"
     if kept.exists():
         shutil.copy(kept, own / kept.name)
+    base = load_base(str(text_base()))
     policy = fit_policy(
-        load_base(str(text_base())), world.trained.model, world.known_items, world.known_vectors, world.parts.train,
+        base, world.trained.model, world.known_items, world.known_vectors, world.parts.train,
         world.parts.validation, folder=own, target_groups=world.parts.target_groups,
-        config=setting.policy.model_copy(update={"modulator": ModulatorConfig.model_validate(modulator)}),
+        config=config,
         training=setting.training.model_copy(update=changed),
         told=None if told is None else (told, told), rewards=None if rewards is None else (rewards, rewards),
         embed=partial(text_vectors, embedder=resolve_embedder("hash")), on_event=world.on_event,
     )  # fmt: skip
     shutil.copy(own / kept.name, kept)
-    return policy
+    return TransformersEngine(base, policy)
 
 
 def _told(world: SteeringWorld, arm: Arm, types: Types | None) -> tuple[Tensor | None, Rewards | None]:

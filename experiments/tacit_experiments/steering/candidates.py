@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from tacit.choices.conversation import Conversation
 from tacit.embedders import resolve_embedder
 from tacit.embedders.table import text_vectors
-from tacit.policies import SteerablePolicy
+from tacit.engines import TransformersEngine, requests
 from tacit_experiments.steering.world import SteeringWorld
 
 __all__ = ["ROOM", "Pool", "best_of_pool", "draw_pool", "with_examples"]
@@ -19,13 +20,14 @@ _AT_ONCE = 4
 ROOM = 150  # tokens for an answer behind examples
 
 
-def draw_pool(world: SteeringWorld, policy: SteerablePolicy, count: int = 64) -> Pool:
+def draw_pool(world: SteeringWorld, engine: TransformersEngine, count: int = 64) -> Pool:
     """`count` answers of the base to everything that may be asked; judges share them, since the base knows nobody."""
     pool: Pool = {}
     for number, start in enumerate(range(0, len(world.prompts), _AT_ONCE)):
         some = world.prompts[start : start + _AT_ONCE]
         drawn = world.setting.sampling.model_copy(update={"seed": 1000 * world.seed + 500 + number, "samples": count})
-        pool.update(zip(some, policy.generate(some, None, drawn), strict=True))
+        found = engine.generate(requests(some, None, drawn))
+        pool.update(zip(some, [[answer.text for answer in answers] for answers in found], strict=True))
     return pool
 
 
@@ -36,21 +38,21 @@ def best_of_pool(world: SteeringWorld, pool: Pool, count: int, z: Tensor | None)
             for judge, asked in enumerate(world.questions)]  # fmt: skip
 
 
-def with_examples(world: SteeringWorld, k: int, policy: SteerablePolicy) -> list[list[str]]:
+def with_examples(world: SteeringWorld, k: int, engine: TransformersEngine) -> list[list[str]]:
     """The judges' questions behind answers they chose: as many of k as leave `ROOM` tokens for a reply."""
-    limit = (policy.dialogue.max_length or 10**9) - ROOM
+    limit = (engine.dialogue.max_length or 10**9) - ROOM
     found = []
     for judge, asked in enumerate(world.questions):
         chosen = world.index.items[world.context[judge, :k]][:, 0].tolist()
-        found.append([_behind([world.items[item] for item in chosen], question, policy, limit) for question in asked])
+        found.append([_behind([world.items[item] for item in chosen], question, engine, limit) for question in asked])
     return found
 
 
-def _behind(examples: Sequence[tuple[str, str]], question: str, policy: SteerablePolicy, limit: int) -> str:
+def _behind(examples: Sequence[tuple[str, str]], question: str, engine: TransformersEngine, limit: int) -> str:
     text = question
     for prompt, answer in examples:
         longer = f"{prompt}\n{answer}\n{text}"
-        if len(policy.dialogue.prompt(longer)) > limit:
+        if len(engine.dialogue.prompt(Conversation.parse(longer))) > limit:
             break
         text = longer
     return text

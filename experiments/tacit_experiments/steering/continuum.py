@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tacit.policies import SteerablePolicy
+from tacit.engines import TransformersEngine, requests
 from tacit_experiments.steering.world import SteeringWorld
 
 __all__ = ["continuum", "opposed"]
@@ -18,7 +18,7 @@ def opposed(z: Tensor) -> tuple[int, int]:
 
 def continuum(
     world: SteeringWorld,
-    policy: SteerablePolicy,
+    engine: TransformersEngine,
     z: Tensor,
     ends: tuple[int, int],
     *,
@@ -29,12 +29,16 @@ def continuum(
 
     Every new prompt is answered `samples` times at each point, under the same random numbers.
     """
-    tastes = world.tastes[list(ends)]
+    tastes, policy = world.tastes[list(ends)], engine.policy
+    assert policy is not None
     found = []
     for point in range(points):
         own = policy.mix(z[ends[0] : ends[0] + 1], z[ends[1] : ends[1] + 1], point / (points - 1))
         sampling = world.setting.sampling.model_copy(update={"seed": 1000 * world.seed + 700, "samples": samples})
-        answers = policy.generate(world.prompts, own, sampling)
-        attributes = torch.cat([world.world.measure(q, said) for q, said in zip(world.prompts, answers, strict=True)])
+        answers = engine.generate(requests(world.prompts, own, sampling))
+        attributes = torch.cat([
+            world.world.measure(question, [answer.text for answer in said])
+            for question, said in zip(world.prompts, answers, strict=True)
+        ])  # fmt: skip
         found.append((attributes @ tastes.T).mean(0))
     return torch.stack(found)

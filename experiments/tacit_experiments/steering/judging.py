@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.policies import SteerablePolicy
-from tacit.policies.outcomes import Health, answers_for, language_health
+from tacit.engines import TransformersEngine
 from tacit.worlds.text import ATTRIBUTES
 from tacit.worlds.text.reader import read_answer
+from tacit_experiments.steering.outcomes import Health, answers_for, language_health
 from tacit_experiments.steering.world import SteeringWorld
 
 __all__ = ["Outcome", "directions", "generated", "judged"]
@@ -39,7 +39,7 @@ class Outcome:
 
 def generated(
     world: SteeringWorld,
-    policy: SteerablePolicy,
+    engine: TransformersEngine,
     z: Tensor | None,
     prompts: Sequence[Sequence[str]] | None = None,
     **changed: Any,
@@ -49,11 +49,11 @@ def generated(
     `changed` are settings of sampling.
     """
     sampling = world.setting.sampling.model_copy(update={"seed": 1000 * world.seed, **changed})
-    return judged(world, policy, answers_for(policy, prompts or world.questions, z, sampling), z)
+    return judged(world, engine, answers_for(engine, prompts or world.questions, z, sampling), z)
 
 
 def judged(
-    world: SteeringWorld, policy: SteerablePolicy, answers: Sequence[Sequence[str]], z: Tensor | None = None
+    world: SteeringWorld, engine: TransformersEngine, answers: Sequence[Sequence[str]], z: Tensor | None = None
 ) -> Outcome:
     """Answers to the judges' questions, [users questions], however they were written."""
     flat = [(question, answer) for asked, said in zip(world.questions, answers, strict=True)
@@ -66,8 +66,8 @@ def judged(
         gold=torch.einsum("uqa,ua->uq", attributes, world.tastes),
         words=torch.tensor([len(answer.split()) for _, answer in flat]).float().view(len(answers), -1),
         attributes=attributes.mean(1),
-        apart=0.0 if z is None else _apart(policy, flat, z.repeat_interleave(len(flat) // len(answers), 0)),
-        health=language_health(policy, [question for question, _ in flat], [answer for _, answer in flat]),
+        apart=0.0 if z is None else _apart(engine, flat, z.repeat_interleave(len(flat) // len(answers), 0)),
+        health=language_health(engine, [question for question, _ in flat], [answer for _, answer in flat]),
         malformed=sum(r.malformed for r in readings) / max(1, sentences),
         answers=[list(said) for said in answers],
     )
@@ -86,12 +86,12 @@ def directions(world: SteeringWorld, steered: Outcome, plain: Outcome) -> dict[s
     return found
 
 
-def _apart(policy: SteerablePolicy, items: Sequence[tuple[str, str]], z: Tensor) -> float:
+def _apart(engine: TransformersEngine, items: Sequence[tuple[str, str]], z: Tensor) -> float:
     written = [number for number, (_, answer) in enumerate(items) if answer.strip()]
     total = 0.0
     for some in torch.tensor(written).split(64):
         chosen = [items[number] for number in some.tolist()]
-        total += float((policy.log_probs(chosen, z[some]) - policy.log_probs(chosen, None)).double().sum())
+        total += float((engine.log_probs(chosen, z[some]) - engine.log_probs(chosen, None)).double().sum())
     return total / max(1, len(written))
 
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tacit.policies import PolicyConfig, PolicyTrainingConfig, Sampling
+from tacit.engines import Sampling
+from tacit.policies import PolicyTrainingConfig
+from tacit.steering import PolicyConfig
 from tacit.workflows.policy_demo import policy_config, policy_training
 
 __all__ = ["NAT", "Setting"]

@@ -9,14 +9,14 @@ from torch import Tensor
 from tacit.choices.splits import cut, split_groups, split_users
 from tacit.embedders import resolve_embedder
 from tacit.embedders.table import item_vectors
+from tacit.engines import TransformersEngine
 from tacit.errors import ConfigError
 from tacit.evaluation.episodes import EvaluationEpisodes, evaluation_episodes
 from tacit.events import Listener
-from tacit.policies import SteerablePolicy
 from tacit.policies.base_log_probs import reference_log_probs
-from tacit.policies.fit import choice_evidence
 from tacit.policies.implicit_reward import implicit_choices
-from tacit.policies.pairs import context_latents, tokenise
+from tacit.policies.latents import choice_evidence, context_latents
+from tacit.policies.pairs import tokenise
 from tacit.training.config import TrainingConfig
 from tacit.workflows.reward import TrainedReward, train_reward, training_parts
 from tacit.worlds.text import ATTRIBUTES, TextWorld, calibrate_scale
@@ -84,15 +84,15 @@ class SteeringWorld:
         gaps = self.world.attributes[ids[..., 0]] - self.world.attributes[ids[..., 1]]
         return bayes_observer(gaps, self.world.scale, seed=self.seed)
 
-    def accuracy(self, policy: SteerablePolicy, ks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    def accuracy(self, engine: TransformersEngine, ks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Implicit-reward accuracy on strangers' choices about new prompts, Float64[ks users], and their tastes."""
         episodes = self._episodes(8)
         used = torch.zeros(len(self.items), dtype=torch.bool)
         used[episodes.targets[episodes.real]] = True
-        rows = tokenise(policy.dialogue, self.items, used)
-        reference = reference_log_probs(policy.dialogue, rows)
-        evidence = choice_evidence(self.trained.model, self.index, self.vectors)
-        found = implicit_choices(policy, episodes, evidence, rows, reference, ks).accuracy()
+        rows, _ = tokenise(engine.dialogue, self.items, used)
+        reference, reward = reference_log_probs(engine, rows), self.trained.model
+        evidence = choice_evidence(reward, self.index, self.vectors)
+        found = implicit_choices(engine, reward, episodes, evidence, rows, reference, ks).accuracy()
         return found, self.world.weights[self.strangers[episodes.users]]
 
     def _episodes(self, targets: int) -> EvaluationEpisodes:

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
+from tacit.cli._models import find_policy
 from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
-from tacit.policies import SteerablePolicy, export_adapter
-from tacit.users.profiles import read_profile
 
 __all__ = ["EXAMPLE", "export"]
 
@@ -35,11 +34,18 @@ def export(
     Nothing here is random; --seed is taken because every verb takes it.
     """
     out = prepare_out(out, own="adapter_config.json", overwrite=overwrite, whole=True)
+    folder = find_policy(policy)
+    if profile is not None:
+        profile.stat()
     with progress(f"loading {policy}") as report:
-        loaded = SteerablePolicy.load(policy, base=base, device=device, dtype="float32")
+        from tacit.engines import export_adapter
+        from tacit.steering import SteerablePolicy
+        from tacit.users import read_profile
+
+        loaded = SteerablePolicy.load(folder)
         user = read_profile(profile)[1] if profile else loaded.reward.prior()
         report.phase("checking the adapter against the policy")
-        found = export_adapter(loaded, user, out)
+        found = export_adapter(loaded, user, out, base=base, device=device)
     data = {
         "out": str(out),
         "largest_difference": found.difference,
@@ -47,7 +53,7 @@ def export(
         "moved": found.moved,
     }
     view = [
-        f"stock peft on {loaded.base.name}: logits within {found.difference:.1e} of the live policy "
+        f"stock peft on {base or loaded.base.name}: logits within {found.difference:.1e} of the live policy "
         f"(allowed {found.tolerance:.1e}); the adapter moves them by up to {found.moved:.2g}",
         f"written: {out}",
     ]

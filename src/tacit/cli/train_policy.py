@@ -81,14 +81,14 @@ def train_policy(
         report.phase("training")
         policy = train(
             table, model, base, out, config=configured.policy, training=configured.training, device=device,
-            dtype=dtype, overwrite=overwrite, on_event=report.event,
+            dtype=dtype, skip_bad_rows=skip_bad_rows, overwrite=overwrite, on_event=report.event,
         )  # fmt: skip
     notes = policy.notes
     found = {key.removeprefix("validation_"): value for key, value in notes.items() if key.startswith("validation_")}
     result: dict[str, Any] = {
         "out": str(out),
-        "data": table.describe(),
-        "base": {"name": policy.base.name, "weights": sum(p.numel() for p in policy.base.model.parameters())},
+        "data": notes["data"],
+        "base": {"name": policy.base.name, "weights": notes["base_weights"]},
         "modulator": {"kind": configured.policy.modulator.kind, "weights": policy.modulator.parameter_count()},
         "answers_written": notes["answers_written"],
         "steps": notes["steps"],

@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tacit.choices.conversation import Conversation
 from tacit.embedders.embedder import Item
+from tacit.engines.engine import Sampling, requests
 from tacit.engines.transformers.dialogue import Dialogue
-from tacit.engines.transformers.generation import Sampling, draw
+from tacit.engines.transformers.engine import TransformersEngine
 from tacit.episodes.hashing import hash_unit, mix
 from tacit.files import write_json
 from tacit.policies.training_config import PolicyTrainingConfig
@@ -36,7 +38,7 @@ _SENTENCE = re.compile(
 
 
 def more_answers(
-    dialogue: Dialogue,
+    engine: TransformersEngine,
     items: Sequence[Item],
     used: Tensor,
     training: PolicyTrainingConfig,
@@ -51,13 +53,16 @@ def more_answers(
     longest is what 95 % of the used answers keep within, and 256 tokens if that is less.
     """
     known = Counter(items[item][0] for item in used.nonzero().squeeze(1).tolist())
+    dialogue = engine.dialogue
     longest = _usual_length(dialogue, items, used)
     few = [
-        p for p, count in known.items() if count < training.compared and _fits(dialogue, dialogue.prompt(p), longest)
+        prompt
+        for prompt, count in known.items()
+        if count < training.compared and _fits(dialogue, dialogue.prompt(Conversation.from_key(prompt)), longest)
     ]
     order = hash_unit(torch.arange(len(few)), 410).argsort()
     found = write_answers(
-        dialogue, [few[place] for place in order[: min(_PROMPTS, max(1, most // training.written))].tolist()],
+        engine, [few[place] for place in order[: min(_PROMPTS, max(1, most // training.written))].tolist()],
         training.written, longest=longest, seed=training.seed, file=file, progress=progress,
     )  # fmt: skip
     there = set(items)
@@ -71,7 +76,7 @@ def more_answers(
 
 
 def write_answers(
-    dialogue: Dialogue,
+    engine: TransformersEngine,
     prompts: Sequence[str],
     count: int,
     *,
@@ -80,18 +85,19 @@ def write_answers(
     file: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Item]:
-    """(prompt, answer) texts, all different: up to `count` answers to each prompt by the base, drawn at top_p 0.9.
+    """(prompt key, answer), all different: up to `count` answers to each prompt by the base, drawn at top_p 0.9.
 
     An answer that does not come to an end within `longest` tokens is cut after its last whole sentence, or left out
     if there is none. Prompts too long for the base to answer at that length get no answers.
 
     Args:
-        dialogue: of a base that nothing steers at the moment.
+        prompts: their keys.
         file: where they are kept for a later run over the same prompts and base.
         progress: called with (done, total) prompts.
     """
-    base = dialogue.base
-    rows = {prompt: dialogue.prompt(prompt) for prompt in prompts}
+    base, dialogue = engine.base, engine.dialogue
+    said = {prompt: Conversation.from_key(prompt) for prompt in prompts}
+    rows = {prompt: dialogue.prompt(conversation) for prompt, conversation in said.items()}
     fitting = [prompt for prompt, row in rows.items() if _fits(dialogue, row, longest)]
     asked = sorted(fitting, key=lambda prompt: (len(rows[prompt]), prompt))
     known_by = [base.fingerprint, str(base.model.dtype), [(p, rows[p]) for p in asked], count, longest, seed]
@@ -103,9 +109,10 @@ def write_answers(
     for start in range(0, len(asked), at_once):
         some = asked[start : start + at_once]
         sampling = Sampling(max_new_tokens=longest, top_p=_TOP_P, samples=count, seed=mix(seed, 408, start))
-        for prompt, answers in zip(some, draw(base.model, dialogue, some, sampling), strict=True):
-            for text in (text if ended else _whole_sentences(text) for text, ended in answers):
-                if text and len(dialogue.response(prompt, text)) <= longest + 1:  # read back, it may be longer
+        drawn = engine.generate(requests([said[prompt] for prompt in some], None, sampling))
+        for prompt, answers in zip(some, drawn, strict=True):
+            for text in (one.text if one.ended else _whole_sentences(one.text) for one in answers):
+                if text and len(dialogue.response(said[prompt], text)) <= longest + 1:  # read back, it may be longer
                     found[prompt, text] = None
         if progress:
             progress(start + len(some), len(asked))
@@ -123,7 +130,9 @@ def _usual_length(dialogue: Dialogue, items: Sequence[Item], used: Tensor) -> in
     """Tokens that 95 % of the used answers keep within."""
     some = used.nonzero().squeeze(1)
     some = some[hash_unit(some, 411).argsort()[:_LOOKED_AT]].tolist()
-    lengths = sorted(len(dialogue.response(*items[item])) for item in some)
+    lengths = sorted(
+        len(dialogue.response(Conversation.from_key(prompt), answer)) for prompt, answer in map(items.__getitem__, some)
+    )
     return min(max(lengths[math.ceil(0.95 * len(lengths)) - 1] if lengths else 0, _SHORTEST), _LONGEST)
 
 

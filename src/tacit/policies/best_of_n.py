@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from tacit.choices.conversation import Conversation, parse_answer
 from tacit.embedders import Embedder
+from tacit.embedders.embedder import Item
 from tacit.embedders.huggingface import wrap_huggingface
 from tacit.encoders.state import UserStates
+from tacit.engines.engine import Sampling, requests
 from tacit.engines.transformers.base import Base
+from tacit.engines.transformers.engine import TransformersEngine
 from tacit.engines.transformers.forward_patch import unsteered
-from tacit.engines.transformers.generation import Sampling
 from tacit.errors import ChoiceError, EmbeddingError
-from tacit.policies.policy import SteerablePolicy
 from tacit.rewards.model import RewardModel
 
 __all__ = ["Ranked", "best_of", "personal_reward", "reward_embedder"]
@@ -72,28 +74,31 @@ class Ranked:
 
 
 def best_of(
-    policy: SteerablePolicy,
+    engine: TransformersEngine,
+    reward: RewardModel,
     embedder: Embedder,
-    prompts: Sequence[str],
+    prompts: Sequence[Any],
     users: UserStates,
     sampling: Sampling,
     *,
-    steered: bool = True,
+    z: Tensor | None = None,
 ) -> list[Ranked]:
     """`sampling.samples` answers to each prompt, ranked under the user's own reward.
 
     Args:
         embedder: from `reward_embedder`.
-        users: one, or one a prompt.
-        steered: whether the policy writes as this user, or as the base.
+        prompts: anything `Conversation.parse` takes.
+        users: whose rewards rank: one, or one a prompt.
+        z: for whom the engine writes, Float[1 latent] or [prompts latent]; None = as the base.
     """
-    drawn = policy.generate(prompts, users if steered else None, sampling)
     ranked = []
-    for number, (prompt, answers) in enumerate(zip(prompts, drawn, strict=True)):
+    for number, (prompt, drawn) in enumerate(
+        zip(prompts, engine.generate(requests(prompts, z, sampling)), strict=True)
+    ):
         user = users if len(users) == 1 else users[torch.tensor([number])]
-        known = [(prompt, answer or " ") for answer in answers]
-        vectors = torch.from_numpy(embedder.embed(known)).float()
-        scores = policy.reward.score(user, vectors)[0].tolist()
+        answers = [answer.text for answer in drawn]
+        vectors = torch.from_numpy(embedder.embed([_item(prompt, answer) for answer in answers])).float()
+        scores = reward.score(user, vectors)[0].tolist()
         order = sorted(range(len(answers)), key=scores.__getitem__, reverse=True)
         ranked.append(Ranked(tuple(answers[i] for i in order), tuple(scores[i] for i in order)))
     return ranked
@@ -104,13 +109,16 @@ def personal_reward(
 ) -> Callable[..., list[float]]:
     """A reward function as TRL's trainers call it: `f(prompts, completions, user_id=[...]) -> rewards` in nats.
 
+    Prompts and completions may be texts, messages or lists of messages, as everywhere; the reward is that of the item
+    which a row of data with the same words holds.
+
     Args:
         reward: the reward model.
         users: a state of one user each, by id.
         embedder: what the reward model reads texts with.
 
     Raises:
-        ChoiceError: when called with a user who is not among them, or without `user_id`.
+        ChoiceError: when called with a user who is not among them, without `user_id`, or with what is no conversation.
     """
 
     def personal(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
@@ -120,7 +128,7 @@ def personal_reward(
         unknown = sorted({str(user) for user in ids} - set(users))
         if unknown:
             raise ChoiceError(f"user {unknown[0]!r} is not among the {len(users)} known users; infer them first")
-        items = [(_text(prompt), _text(answer)) for prompt, answer in zip(prompts, completions, strict=True)]
+        items = [_item(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
         vectors = torch.from_numpy(embedder.embed(items)).float()
         return [
             float(reward.score(users[str(user)], vectors[number : number + 1])[0, 0]) for number, user in enumerate(ids)
@@ -129,6 +137,11 @@ def personal_reward(
     return personal
 
 
-def _text(said: Any) -> str:
-    """Plain text, or the content of the last of some messages."""
-    return said if isinstance(said, str) else str(said[-1]["content"])
+def _item(prompt: Any, answer: Any) -> Item:
+    """The item of a row with these words; an answer of nothing, which no row has, is read as a space."""
+    said = answer
+    while isinstance(said, Sequence) and not isinstance(said, str) and len(said) == 1:
+        said = said[0]
+    content = said.get("content") if isinstance(said, Mapping) else said
+    blank = isinstance(content, str) and not content.strip()
+    return Conversation.parse(prompt).key, " " if blank else parse_answer(answer)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tacit.errors import ConfigError
 from tacit.policies.pairs import PolicyPairs
 from tacit.policies.teacher import Teacher
-from tacit.steering.modulators import Modulator
+from tacit.steering.modulator import Modulator
 
 __all__ = ["reach", "set_scales", "shared_share", "usual"]
 

@@ -1,6 +1,6 @@
 """The training data of a policy: pairs of tokenised responses, each with a z of its user."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,32 +8,59 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from tacit.choices.conversation import Conversation
 from tacit.choices.index import ChoiceIndex
+from tacit.embedders.embedder import Item
 from tacit.engines.transformers.dialogue import Dialogue
 from tacit.episodes import draw_contexts, step_generator
 from tacit.episodes.hashing import mix
 from tacit.errors import ChoiceError
+from tacit.policies.latents import context_latents
 from tacit.policies.teacher import Teacher
 from tacit.rewards.model import RewardModel
 
-__all__ = ["PairBatches", "PolicyPairs", "Row", "tokenise", "user_latents"]
+__all__ = ["PairBatches", "PolicyPairs", "Row", "tokenise"]
 
 Row = tuple[list[int], int]
 """The tokens of prompt and response, and how many of them are the response."""
 
-_AT_ONCE = 65536  # choices that z is inferred from at a time
+_TOLD_EVERY = 500
 _BUCKET = 32  # batches sorted by length together: long enough to save padding, short enough to stay a shuffle
 
 
-def tokenise(dialogue: Dialogue, items: Sequence[tuple[str, str]], used: Tensor) -> list[Row | None]:
-    """The row of every used item (Bool[items]), None for the others; prompts are tokenised once."""
-    prompts: dict[str, list[int]] = {}
-    rows: list[Row | None] = []
-    for (prompt, response), wanted in zip(items, used.tolist(), strict=True):
-        if wanted and prompt not in prompts:
-            prompts[prompt] = dialogue.prompt(prompt)
-        rows.append(dialogue.row(prompts[prompt], dialogue.response(prompt, response)) if wanted else None)
-    return rows
+def tokenise(
+    dialogue: Dialogue,
+    items: Sequence[Item],
+    used: Tensor,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Row | None], dict[int, str]]:
+    """The row of every used item (Bool[items]), None for the others; a prompt's tokens are worked out once.
+
+    Args:
+        progress: called with (done, total) items, now and then.
+
+    Returns:
+        rows: by item.
+        faults: by item, why it cannot be trained on; such an item has no row.
+    """
+    prompts: dict[str, Conversation] = {}
+    tokens: dict[str, list[int]] = {}
+    rows: list[Row | None] = [None] * len(items)
+    faults: dict[int, str] = {}
+    wanted = used.nonzero().squeeze(1).tolist()
+    for done, item in enumerate(wanted, 1):
+        prompt, answer = items[item]
+        try:
+            if prompt not in tokens:
+                prompts[prompt] = Conversation.from_key(prompt)
+                tokens[prompt] = dialogue.prompt(prompts[prompt])
+            rows[item] = dialogue.row(tokens[prompt], dialogue.response(prompts[prompt], answer))
+        except ChoiceError as error:
+            faults[item] = str(error)
+        if progress and (done % _TOLD_EVERY == 0 or done == len(wanted)):
+            progress(done, len(wanted))
+    return rows, faults
 
 
 @dataclass(frozen=True)
@@ -165,30 +192,6 @@ class PolicyPairs(Dataset[tuple[int, int]]):
         row = self.rows[item]
         assert row is not None, f"item {item} occurs in a choice and was not tokenised"
         return row
-
-
-def context_latents(reward: RewardModel, index: ChoiceIndex, evidence: Tensor, contexts: Tensor) -> Tensor:
-    """Posterior means Float32[users latent] of contexts Int64[users k], rows of `index` (-1 = none)."""
-    chosen = contexts.clamp(min=0)
-    weight = index.weight[chosen].double() * (contexts >= 0)
-    time = None if reward.half_life is None else index.timestamp[chosen]
-    state = reward.prior(len(contexts)).add(evidence[chosen], weight, time)
-    return reward.posterior(state).mean.float()
-
-
-def user_latents(reward: RewardModel, index: ChoiceIndex, evidence: Tensor) -> Tensor:
-    """Posterior means Float32[users latent] of an index's users from all their choices."""
-    order = index.counts.argsort(descending=True)  # users of like counts together, for little padding
-    counts, offsets = index.counts[order], index.offsets[order]
-    parts, done = [], 0
-    while done < len(order):
-        most = int(counts[done])
-        some = slice(done, done + max(1, _AT_ONCE // max(1, most)))
-        place = torch.arange(most)
-        rows = torch.where(place < counts[some].unsqueeze(1), offsets[some].unsqueeze(1) + place, -1)
-        parts.append(context_latents(reward, index, evidence, rows))
-        done = some.stop
-    return torch.cat(parts)[order.argsort()] if parts else torch.zeros(0, reward.network.encoder.latent)
 
 
 class PairBatches(Sampler[list[tuple[int, int]]]):

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 Validate = Callable[[], dict[str, float]]
 
+_WARM_UP, _CLIP = 0.1, 1.0
+"""Share of all steps in which the learning rate rises; the longest gradient."""
+
 
 class PolicyTrainer(Trainer):
     """Trains the modulator of `steered`, and its encoder if it has one to train, on `pairs`.
@@ -80,28 +83,26 @@ class PolicyTrainer(Trainer):
         return self.accelerator.prepare(DataLoader(pairs, batch_sampler=batches, collate_fn=pairs.collate))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW over the modulator, of which only matrices decay, and over the encoder at a rate of its own."""
+        """Adam over the modulator, and over the encoder at a rate of its own."""
         if self.optimizer is None:
             steered: Any = self.model
-            wanted = list(steered.modulator.parameters())
             own = [] if steered.tuned is None else [p for p in steered.tuned.parameters() if p.requires_grad]
             groups = [
-                {"params": [p for p in wanted if p.ndim > 1], "weight_decay": self.args.weight_decay},
-                {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
-                {"params": own, "weight_decay": 0.0, "lr": self.config_.encoder_learning_rate},
+                {"params": list(steered.modulator.parameters())},
+                {"params": own, "lr": self.config_.encoder_learning_rate},
             ]
             self.optimizer = torch.optim.AdamW(
-                [g for g in groups if g["params"]], lr=self.args.learning_rate, fused=True
+                [g for g in groups if g["params"]], lr=self.args.learning_rate, weight_decay=0.0, fused=True
             )
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Linear warm-up, then cosine, as the reward model is trained."""
         if self.lr_scheduler is None:
-            steps, warmup = self.args.max_steps, self.config_.warmup
+            steps = self.args.max_steps
 
             def factor(step: int) -> float:
-                return warmup_cosine(min(step, steps - 1), steps, warmup)
+                return warmup_cosine(min(step, steps - 1), steps, _WARM_UP)
 
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
             self._created_lr_scheduler = True
@@ -124,23 +125,11 @@ class PolicyTrainer(Trainer):
         found = self.validate()
         progress.step = progress.validated = step
         if found["loss"] < progress.best.get("loss", float("inf")):
-            progress.best, progress.best_step, progress.worse = found, step, 0
+            progress.best, progress.best_step = found, step
             self.best = _weights(model.learnt)
-        else:
-            progress.worse += 1
-        self.control.should_training_stop |= self._out_of_patience()
         self._last = {f"eval_{name}": value for name, value in found.items()}
         self.log(self._last)
         return self._last
-
-    def _out_of_patience(self) -> bool:
-        return 0 < self.config_.patience <= self.progress.worse
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if self._out_of_patience():  # killed after the last checkpoint
-            self.control.should_training_stop = True
-        else:
-            super()._run_epoch(*args, **kwargs)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -231,8 +220,7 @@ def _arguments(config: PolicyTrainingConfig, steps: int, folder: Path, *, on_cpu
         per_device_train_batch_size=config.per_device_train_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
+        max_grad_norm=_CLIP,
         eval_strategy="steps",
         eval_steps=config.eval_steps,
         save_strategy="steps",

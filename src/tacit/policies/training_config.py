@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from tacit.training.run_log import Tracker
 
@@ -24,22 +24,16 @@ class PolicyTrainingConfig(BaseModel):
             teacher to compare too: of two answers, neither need be what a user would want. At most to 256 prompts, and
             half as many answers as pairs are taught. 0 = none; none either where vectors come with the data, so that
             nothing reads new texts.
-        beta: how dear it is to leave the base.
-        loss_type: of teacher `choices`: `sigmoid`, `ipo` or `robust`.
-        noise: share of choices taken to be flipped, for `robust`.
+        beta: the KL weight of the optimum sought: the larger, the nearer to the base.
         sft_weight: adds so many times beta times the preferred response's negative log-likelihood (Pang et al., 2024,
             arXiv 2404.19733): margins alone may grow by making both responses less likely, and what is neither more so.
-        kl_weight, max_kl: adds so many times the divergence KL(policy || base) per response token beyond `max_kl`
-            nats: an anchor (max_kl = 0), or a cap that costs nothing below it. Needs a second forward of the base.
         max_steps: optimiser steps at most; None = three passes over the pairs, but at least 100 and at most 1000.
         per_device_train_batch_size: pairs in one forward of one process.
-        weight_decay: of the modulator's matrices; policies then stay nearer the base.
-        encoder_learning_rate: above 0, the reward model's encoder is trained along, at this rate (`tuned_encoder`).
+        encoder_learning_rate: above 0, the reward model's encoder is trained along, at this rate (`TunedEncoder`).
         max_context: K, the most context choices; k is uniform on {0..K}. With teacher `choices` every pair has such a
             context; with `reward` they only tell how z grows with k.
         eval_steps: steps between validations (also: checkpoints and lines in metrics.jsonl).
-        patience: validations without a better loss before training stops; 0 never stops early.
-        eval_users, eval_pairs: validation users at most, and pairs of each.
+        eval_users: validation users at most.
         activation_checkpointing: compute blocks again in backward instead of keeping their activations.
         report_to: experiment trackers to send the validation numbers to.
     """
@@ -51,32 +45,17 @@ class PolicyTrainingConfig(BaseModel):
     compared: int = Field(default=16, ge=2)
     written: int = Field(default=16, ge=0, le=64)
     beta: float = Field(default=0.3, gt=0)
-    loss_type: Literal["sigmoid", "ipo", "robust"] = "sigmoid"
-    noise: float = Field(default=0.0, ge=0, lt=0.5)
     sft_weight: float = Field(default=3.0, ge=0)
-    kl_weight: float = Field(default=0.0, ge=0)
-    max_kl: float = Field(default=0.0, ge=0)
     max_steps: int | None = Field(default=None, ge=1, le=10**9)
     per_device_train_batch_size: int = Field(default=16, ge=1, le=10**5)
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=10**5)
     learning_rate: float = Field(default=5e-4, gt=0)
     encoder_learning_rate: float = Field(default=0.0, ge=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    warmup: float = Field(default=0.1, ge=0, lt=1)
-    max_grad_norm: float = Field(default=1.0, gt=0)
     max_context: int = Field(default=20, ge=0, le=10**4)
     eval_steps: int = Field(default=100, ge=1)
-    patience: int = Field(default=0, ge=0)
     eval_users: int = Field(default=64, ge=2)
-    eval_pairs: int = Field(default=4, ge=1)
     activation_checkpointing: bool = False
     report_to: tuple[Tracker, ...] = ()
-
-    @model_validator(mode="after")
-    def _fits(self) -> "PolicyTrainingConfig":
-        if self.teacher == "reward" and (self.loss_type != "sigmoid" or self.noise):
-            raise ValueError("loss_type and noise are about choices, and a reward teaches; set teacher to 'choices'")
-        return self
 
     def steps(self, pairs: int, processes: int = 1) -> int:
         """Optimiser steps on so many pairs, where so many processes share a step."""

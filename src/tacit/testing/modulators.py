@@ -23,8 +23,8 @@ from tacit.testing.tiny_llama import (
 )
 
 if TYPE_CHECKING:  # importing transformers takes seconds, which the suites of other parts need not wait for
-    from tacit.engines.transformers.attach import Steering
-    from tacit.steering.modulators import Change, Modulator
+    from tacit.engines.transformers.steering import Steering
+    from tacit.steering import Change, Modulator
 
 __all__ = ["ModulatorConformance"]
 
@@ -33,12 +33,12 @@ CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}  # a row of a batch and the
 
 
 class ModulatorConformance:
-    """The contract of `tacit.policies.Modulator`, checked on a tiny Llama, mostly with weights moved off their start.
+    """The contract of `tacit.steering.Modulator`, checked on a tiny Llama, mostly with weights moved off their start.
 
     Example:
         class TestMyModulator(ModulatorConformance):
             def make(self, model, latent):
-                return MyModulator(find_blocks(model), latent)
+                return MyModulator.build(model, latent, MyConfig())
 
     Attributes:
         latent: size asked of `make`.
@@ -52,7 +52,7 @@ class ModulatorConformance:
 
     def _fresh(self, seed: int = 0) -> tuple[Any, "Modulator", "Steering"]:
         """A model, and what `make` gives on it, attached."""
-        from tacit.engines.transformers.attach import Steering
+        from tacit.engines.transformers.steering import Steering
 
         model = tiny_llama()
         with torch.random.fork_rng(devices=[]):
@@ -270,6 +270,26 @@ class ModulatorConformance:
             message = refusal(lambda: model(input_ids=some_ids(2), use_cache=False), ConfigError)
         assert "use_reentrant" in message
         assert "\n" not in message
+
+    @torch.no_grad()
+    def test_what_it_folds_into_does_the_same(self) -> None:
+        """The ordinary LoRA of one z, and its basis weighted for that z; kinds that fold into none say so."""
+        model, modulator, steering = self._moved()
+        z = self._z(1)
+        try:
+            folded = modulator.fold(z[0])
+        except ConfigError:
+            assert refusal(modulator.basis, ConfigError), "it has a basis and does not fold"
+            return
+        with steering.steer(z):
+            live = logits_of(model)
+        for name, (down, up) in folded.items():
+            model.get_submodule(name).weight += up @ down
+        assert_close(logits_of(model), live, **CLOSE, msg=lambda m: f"folded is not live: {m}")
+        weights = [1.0, *modulator.scaled(z)[0].tolist()]
+        for name, (_, up) in folded.items():
+            parts = [weight * part[name][1] for weight, part in zip(weights, modulator.basis(), strict=True)]
+            assert_close(sum(parts), up, **CLOSE, msg=lambda m: f"the basis is not what is folded: {m}")
 
     def test_weights_come_back_from_a_state_dict(self) -> None:
         """Names are all that a saved policy keeps of them."""

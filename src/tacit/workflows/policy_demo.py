@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tacit.choices.table import ChoiceTable
 from tacit.embedders import resolve_embedder
 from tacit.embedders.table import item_vectors
+from tacit.encoders.state import UserStates
+from tacit.engines import Sampling, TransformersEngine, load_base, requests
 from tacit.episodes.from_table import choice_batch
 from tacit.events import Listener, counting
-from tacit.policies import (
-    ModulatorConfig,
-    PolicyConfig,
-    PolicyTrainingConfig,
-    Sampling,
-    best_of,
-    fit_policy,
-    load_base,
-)
+from tacit.policies import PolicyTrainingConfig, best_of, fit_policy
+from tacit.steering import PolicyConfig, SteerablePolicy
 from tacit.workflows.demo import Person, TextDemo
 from tacit.workflows.reward import training_parts
 from tacit.worlds.text.base_model import text_base
@@ -32,7 +28,7 @@ POINTS, ANSWERS = 11, 4
 
 def policy_config() -> PolicyConfig:
     """What suits the text world's base."""
-    return PolicyConfig(modulator=ModulatorConfig(rank=32, blocks=(-2, -1)))
+    return PolicyConfig.model_validate({"modulator": {"rank": 32, "blocks": (-2, -1)}})
 
 
 def policy_training(*, seed: int = 0, max_steps: int = 200, eval_users: int = 32) -> PolicyTrainingConfig:
@@ -109,14 +105,25 @@ def policy_demo(
         questions: new questions on which answers are judged, `ANSWERS` to each.
         on_event: receives training events.
     """
-    parts = training_parts(story.known, seed)
+    parts, base = training_parts(story.known, seed), load_base(str(text_base()))
     with tempfile.TemporaryDirectory() as folder:
         policy = fit_policy(
-            load_base(str(text_base())), story.trained.model, story.known.item_texts(), story.known_vectors,
-            parts.train, parts.validation, folder=Path(folder), target_groups=parts.target_groups,
-            config=policy_config(), training=policy_training(seed=seed, max_steps=steps, eval_users=24),
-            on_event=on_event,
+            base, story.trained.model, story.known.item_texts(), story.known_vectors, parts.train, parts.validation,
+            folder=Path(folder), target_groups=parts.target_groups, config=policy_config(),
+            training=policy_training(seed=seed, max_steps=steps, eval_users=24), on_event=on_event,
         )  # fmt: skip
+    with TransformersEngine(base, policy) as engine:
+        return _answered(story, engine, policy, seed, questions, on_event)
+
+
+def _answered(
+    story: TextDemo,
+    engine: TransformersEngine,
+    policy: SteerablePolicy,
+    seed: int,
+    questions: int,
+    on_event: Listener | None,
+) -> PolicyDemo:
     states = [_state(story, person) for person in story.people]
     question = story.people[0].question
     sampling = Sampling(max_new_tokens=320, seed=seed, top_p=0.9, within_base=True, samples=ANSWERS)
@@ -126,35 +133,39 @@ def policy_demo(
     walk = [t / (POINTS - 1) for t in range(POINTS)]
     told, worths = counting(on_event, "answering new questions"), 0
 
-    def worth(user: Any) -> list[float]:
+    def worth(z: Tensor | None) -> list[float]:
         """Mean true reward of answers to the questions, for every person."""
         nonlocal worths
         worths += 1
         if told is not None:
             told(worths, 1 + len(states) + len(walk))
-        answers = policy.generate(asked, user, sampling)
-        seen = torch.cat([story.world.measure(q, said) for q, said in zip(asked, answers, strict=True)])
+        answers = engine.generate(requests(asked, z, sampling))
+        seen = torch.cat([
+            story.world.measure(q, [answer.text for answer in said]) for q, said in zip(asked, answers, strict=True)
+        ])  # fmt: skip
         return (seen.mean(0) @ tastes.T).tolist()
 
-    def answer(user: Any) -> str:
-        return policy.generate([question], user, sampling.model_copy(update={"samples": 1}))[0][0]
+    def answer(z: Tensor | None) -> str:
+        one = sampling.model_copy(update={"samples": 1})
+        return engine.generate(requests([question], z, one))[0][0].text
 
-    def best(state: Any) -> str:
-        return best_of(policy, resolve_embedder(story.embedder), [question], state, sampling)[0].answers[0]
+    def best(state: UserStates) -> str:
+        embedder, z = resolve_embedder(story.embedder), policy.latents(state)
+        return best_of(engine, policy.reward, embedder, [question], state, sampling, z=z)[0].answers[0]
 
-    plain, steered = worth(None), [worth(state) for state in states]
+    plain, steered = worth(None), [worth(policy.latents(state)) for state in states]
     return PolicyDemo(
         answered=tuple(
             Answered(person, best(state), own[place], plain[place])
             for place, (person, state, own) in enumerate(zip(story.people, states, steered, strict=True))
         ),
         base=answer(None),
-        stranger=answer(policy.reward.prior()),
+        stranger=answer(policy.latents(policy.reward.prior())),
         continuum=tuple((t, *worth(policy.mix(states[0], states[1], t))[:2]) for t in walk),
         validation={k.removeprefix("validation_"): v for k, v in policy.notes.items() if k.startswith("validation_")},
     )
 
 
-def _state(story: TextDemo, person: Person) -> Any:
+def _state(story: TextDemo, person: Person) -> UserStates:
     table = ChoiceTable.from_choices(list(person.choices), source=person.user_id)
     return story.trained.model.infer(choice_batch(table, item_vectors(table, resolve_embedder(story.embedder))))

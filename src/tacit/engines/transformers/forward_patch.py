@@ -1,4 +1,4 @@
-"""Where a modulator acts: the `forward` of a base's module, and around it what the request of the moment changes."""
+"""Where a modulator acts: the `forward` of a base's module, and around it what the users of the moment change."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tacit.errors import ConfigError
-from tacit.steering.modulators.modulator import Change, Modulator
+from tacit.steering.modulator import Change, Modulator
 
-__all__ = ["Now", "Place", "Request", "nobody", "unsteered"]
+__all__ = ["Now", "Place", "Signals", "nobody", "unsteered"]
 
 
 class _Nobody(threading.local):
@@ -24,16 +24,16 @@ nobody = _Nobody()
 
 
 @contextmanager
-def unsteered() -> Iterator[None]:
-    """Within the block no policy steers anything in this thread, whichever may share a base."""
-    before, nobody.now = nobody.now, True
+def unsteered(*, end: bool = False) -> Iterator[None]:
+    """Within the block no policy steers anything in this thread, whichever shares a base; `end` ends such a block."""
+    before, nobody.now = nobody.now, not end
     try:
         yield
     finally:
         nobody.now = before
 
 
-class Request:
+class Signals:
     """Whom a forward pass is for: signals, laid out for its rows once and kept while their number stays."""
 
     _change: Change
@@ -60,10 +60,13 @@ class Request:
             self._change = self._modulator.serve(signals, self._groups, inputs.dtype)
 
 
-class Now(threading.local):
-    """What one steering is at in this thread; no request, nothing to change."""
+_JOINING = threading.Lock()  # steerings of one base may come and go in several threads
 
-    request: Request | None = None
+
+class Now(threading.local):
+    """What one steering is at in this thread; no signals, nothing to change."""
+
+    signals: Signals | None = None
 
 
 class Place:
@@ -78,33 +81,32 @@ class Place:
         self._steerings: list[tuple[Now, int]] = []
 
     @classmethod
-    def of(cls, module: nn.Module) -> "Place":
-        """The one that the module has, or now gets."""
-        found = vars(module).get("forward")
-        if not isinstance(found, cls):
-            module.forward = found = cls(module)
+    def join(cls, module: nn.Module, now: Now, number: int) -> "Place":
+        """The one that the module has, or now gets, with one more steering, for which it is the site of that number."""
+        with _JOINING:
+            found = vars(module).get("forward")
+            if not isinstance(found, cls):
+                module.forward = found = cls(module)
+            found._steerings = [*found._steerings, (now, number)]
         return found
 
-    def add(self, now: Now, number: int) -> None:
-        """A steering, for which this is the site of that number."""
-        self._steerings.append((now, number))
-
-    def remove(self, now: Now) -> None:
+    def leave(self, now: Now) -> None:
         """Of a steering that goes; where somebody has since put another `forward` around this one, it stays, idle."""
-        self._steerings = [(other, number) for other, number in self._steerings if other is not now]
-        if not self._steerings and vars(self._module).get("forward") is self:
-            del self._module.forward
-            if self._module.forward != self._plain:  # somebody else's was there before
-                self._module.forward = self._plain
+        with _JOINING:
+            self._steerings = [(other, number) for other, number in self._steerings if other is not now]
+            if not self._steerings and vars(self._module).get("forward") is self:
+                del self._module.forward
+                if self._module.forward != self._plain:  # somebody else's was there before
+                    self._module.forward = self._plain
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """What the module puts out, changed for whoever this thread is at."""
-        requests = [(request, number) for now, number in self._steerings if (request := now.request) is not None]
-        if not requests or nobody.now:
+        at_work = [(signals, number) for now, number in self._steerings if (signals := now.signals) is not None]
+        if not at_work or nobody.now:
             return self._plain(*args, **settings)
         inputs = args[0] if args else next(value for value in settings.values() if isinstance(value, Tensor))
         changes = [
-            (change := request.change(inputs), number, change.read(number, inputs)) for request, number in requests
+            (change := signals.change(inputs), number, change.read(number, inputs)) for signals, number in at_work
         ]
         output = self._plain(*args, **settings)
         first = output[0] if isinstance(output, tuple) else output

@@ -1,11 +1,19 @@
-"""The next token: which may be drawn, and the draw, as processors of logits for `transformers`' `generate`."""
+"""The next token: which may be drawn, and the draw, as processors of logits for `transformers`' `generate`.
+
+They are made for one request and hold the model no longer than that.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from tacit.engines.transformers.forward_patch import unsteered
 from tacit.errors import ConfigError
 
-__all__ = ["Draw", "Nucleus"]
+__all__ = ["Draw", "Nucleus", "StopTexts", "WithinBase"]
 
 _FIRST = 256  # nearly always enough; all of a vocabulary would take ten times as long to sort as to read
 
@@ -62,3 +70,60 @@ class Draw:
         share = (1 - drawn) * reached[:, -1:]  # never 0, maybe all: so a token of probability 0 is never the first
         token = torch.searchsorted(reached, share)
         return torch.full_like(scores, -torch.inf).scatter_(-1, token, 0.0)
+
+
+class WithinBase:
+    """A logits processor: minus infinity for tokens that the unsteered base would not draw from either.
+
+    Where the two have no token in common, the base writes the next one. The base reads along with a cache of its own.
+
+    Args:
+        model: the base, whatever steers it.
+        mask: Int64[rows tokens] of the prompts, 0 on padding.
+        warp: temperature and nucleus, as the policy's own logits went through them: (ids, logits) to logits.
+    """
+
+    def __init__(self, model: Any, mask: Tensor, warp: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.model, self.warp = model, warp
+        self._mask, self._cache, self._read = mask, None, 0
+        self._takes = inspect.signature(model.forward).parameters
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Of the policy's next token, Float[rows vocabulary], after all that is written, Int64[rows tokens]."""
+        plain = self.warp(input_ids, self._next(input_ids).to(scores.device, scores.dtype))
+        both = scores.masked_fill(plain.isneginf(), -torch.inf)
+        return torch.where(both.isneginf().all(1, keepdim=True), plain, both)
+
+    def _next(self, input_ids: Tensor) -> Tensor:
+        """The base's logits, Float[rows vocabulary], from the tokens that it has not read yet."""
+        new = self._mask.new_ones(len(input_ids), input_ids.shape[1] - self._mask.shape[1])
+        self._mask = torch.cat([self._mask, new], 1)
+        given: dict[str, Any] = {"attention_mask": self._mask, "past_key_values": self._cache, "use_cache": True}
+        if "position_ids" in self._takes:
+            given["position_ids"] = (self._mask.cumsum(1) - 1).clamp(min=0)[:, self._read :]
+        if "logits_to_keep" in self._takes:
+            given["logits_to_keep"] = 1
+        with unsteered():
+            found = self.model(input_ids=input_ids[:, self._read :], **given)
+        self._cache, self._read = found.past_key_values, input_ids.shape[1]
+        return found.logits[:, -1]
+
+
+class StopTexts:
+    """A stopping criterion: rows whose answer holds one of some texts.
+
+    Args:
+        tokenizer: whose decoding the texts are looked for in.
+        stop: the texts.
+        prompt: tokens before the answers begin.
+    """
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str], prompt: int) -> None:
+        self._tokenizer, self._stop, self._prompt = tokenizer, stop, prompt
+        self._longest = max(len(text.encode()) for text in stop) + 1  # a token is a byte of it at least
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Bool[rows] of all that is written, Int64[rows tokens]; read is what the last token may have completed."""
+        ends = input_ids[:, max(self._prompt, input_ids.shape[1] - self._longest) :]
+        written = self._tokenizer.batch_decode(ends, skip_special_tokens=True)
+        return torch.tensor([any(text in end for text in self._stop) for end in written], device=input_ids.device)

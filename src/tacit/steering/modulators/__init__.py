@@ -1,28 +1,25 @@
-"""Modulators: how z changes the function that a language model computes."""
+"""Modulators: how z changes the function that a language model computes. One file a kind; nothing else names them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tacit.lazy import lazy
+from tacit.registry import Registry
 
 if TYPE_CHECKING:
-    from tacit.steering.modulators.build import build_modulator
-    from tacit.steering.modulators.config import ModulatorConfig
-    from tacit.steering.modulators.film import FiLM
-    from tacit.steering.modulators.gated_lora import GatedLoRA
-    from tacit.steering.modulators.modulator import Change, Modulator, Site
-    from tacit.steering.modulators.sites import find_blocks, find_linears
-    from tacit.steering.modulators.soft_token import SoftToken
+    from tacit.steering.modulators.film import FiLM, FiLMConfig
+    from tacit.steering.modulators.gated_lora import GatedLoRA, GatedLoRAConfig
+    from tacit.steering.modulators.soft_token import SoftToken, SoftTokenConfig
 
 __all__ = [
-    "Change",
     "FiLM",
+    "FiLMConfig",
     "GatedLoRA",
-    "Modulator",
-    "ModulatorConfig",
-    "Site",
+    "GatedLoRAConfig",
     "SoftToken",
-    "build_modulator",
-    "find_blocks",
-    "find_linears",
+    "SoftTokenConfig",
+    "modulators",
 ]
 __getattr__, __dir__ = lazy(__name__, __file__)
+
+modulators: Registry[Any] = Registry("modulator", "tacit.steering.modulators")
+"""Subclasses of `tacit.steering.Modulator` by name."""

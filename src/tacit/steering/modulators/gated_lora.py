@@ -1,15 +1,35 @@
 """Latent-gated LoRA: y = W x + s B (g(z) * A x), a low-rank update whose directions a user turns up and down."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from tacit.steering.modulators.modulator import Change, Modulator, Site, normal
+from tacit.steering.modulator import Change, Lora, Modulator, ModulatorConfig, Site, normal
+from tacit.steering.modulators import modulators
+from tacit.steering.sites import find_blocks, find_linears
 
-__all__ = ["GatedLoRA"]
+__all__ = ["GatedLoRA", "GatedLoRAConfig"]
 
 
+class GatedLoRAConfig(ModulatorConfig):
+    """Settings of `GatedLoRA`.
+
+    Attributes:
+        rank, alpha: updates of that rank are scaled by alpha / rank.
+        targets: last names of the linear maps to change, such as `q_proj`; None = all of the chosen blocks.
+        blocks: numbers of the transformer blocks, negative ones from the end; None = all.
+    """
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    alpha: float = Field(default=16.0, gt=0)
+    targets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    blocks: tuple[int, ...] | None = Field(default=None, min_length=1)
+
+
+@modulators.register("gated_lora")
 class GatedLoRA(Modulator):
     """g(z) = e + G z, per site and rank; s = alpha / rank.
 
@@ -25,20 +45,21 @@ class GatedLoRA(Modulator):
     Sources: LoRA (Hu et al., 2021, arXiv 2106.09685).
     """
 
+    config_class = GatedLoRAConfig
+
     def __init__(
-        self,
-        sites: Sequence[Site],
-        latent: int,
-        *,
-        rank: int = 8,
-        alpha: float = 16.0,
-        generator: torch.Generator | None = None,
+        self, sites: Sequence[Site], latent: int, config: GatedLoRAConfig, *, generator: torch.Generator | None = None
     ) -> None:
-        super().__init__(sites, latent)
-        self.rank, self.strength = rank, alpha / rank
+        super().__init__(sites, latent, config)
+        rank, self.strength = config.rank, config.alpha / config.rank
         self.down = nn.ParameterList(normal((rank, site.inputs), site.inputs**-0.5, generator) for site in self.sites)
         self.up = nn.ParameterList(torch.zeros(rank, site.outputs) for site in self.sites)  # B^T: read row by row
         self.gate = normal((len(self.sites), rank, latent), latent**-0.5, generator)
+
+    @classmethod
+    def find(cls, model: Any, config: GatedLoRAConfig) -> list[Site]:
+        """The linear maps of the chosen blocks."""
+        return find_linears(model, find_blocks(model, config.blocks), config.targets)
 
     def respond(self, z: Tensor) -> Tensor:
         """The gates times the scale, s g(z): Float[sites rows rank]."""
@@ -57,9 +78,17 @@ class GatedLoRA(Modulator):
         """The same, with one A x for all sites of the same inputs."""
         return _Served(self, signal, groups, dtype)
 
-    def fold(self, z: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """The ordinary LoRA of one z, Float[latent]: per site name, A Float[rank inputs] and B' Float[outputs rank]."""
-        signal = self.signal(z.unsqueeze(0))[:, 0]
+    def fold(self, z: Tensor) -> Lora:
+        """A and B' = s B diag(g(z)) of every site."""
+        return self._lora(self.signal(z.unsqueeze(0))[:, 0])
+
+    def basis(self) -> list[Lora]:
+        """First e, what everybody gets, then each column of G: g is linear in the scaled z."""
+        columns = torch.cat([self.everybody.expand(*self.gate.shape[:2], 1), self.gate], -1)
+        return [self._lora(self.strength * column) for column in columns.unbind(-1)]
+
+    def _lora(self, signal: Tensor) -> Lora:
+        """Of a signal Float[sites rank]; copies, so that training on changes none of them."""
         return {
             site.name: (self.down[number].detach().clone(), (self.up[number].T * signal[number]).detach())
             for number, site in enumerate(self.sites)
