@@ -17,7 +17,7 @@ from tiny_base import save_base
 import tacit.policies.trainer
 from tacit.cli import main
 from tacit.engines import Answer, Sampling, TransformersEngine, load_base, open_engine, requests
-from tacit.policies import best_of, reward_embedder
+from tacit.policies import best_of, read_with_base
 from tacit.steering import SteerablePolicy
 from tacit.users import read_profile
 
@@ -321,12 +321,13 @@ def test_the_best_of_several_is_shown_and_all_are_told(run: Run, desk: Path, sto
     code, out, err = run(*command, "--json")
     assert code == 0, err
     ((found,),) = [json.loads(out)["answers"]]
-    policy, user = SteerablePolicy.load(story / "policy"), read_profile(story / "short.json")[1]
+    policy = SteerablePolicy.load(story / "policy")
+    user = policy.reward.load_user(story / "short.json")
     with open_engine(policy) as engine:
-        embedder = reward_embedder(policy.reward, engine.base)
+        read_with_base(policy.reward, engine.base)
         sampling = Sampling(max_new_tokens=4, temperature=0.7, samples=4)
-        z = None if unsteered else policy.latents(user)
-        (ranked,) = best_of(engine, policy.reward, embedder, [MESSAGES], user, sampling, z=z)
+        z = None if unsteered else policy.latents(user.state)
+        (ranked,) = best_of(engine, [user], [MESSAGES], sampling, z=z)
     assert tuple(found["responses"]) == ranked.answers
     assert found["rewards"] == pytest.approx(list(ranked.rewards), abs=1e-5)
     assert found["rewards"] == sorted(found["rewards"], reverse=True)

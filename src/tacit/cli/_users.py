@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
     from tacit.users import Moved, User
 
-__all__ = ["OfUser", "Profile", "moved_table", "summary"]
+__all__ = ["OfUser", "OptionalProfile", "Profile", "moved_table", "summary"]
 
 Profile = Annotated[
     Path, typer.Option("--profile", metavar="FILE", help="From `tacit infer`: profile.json, or profiles.parquet.")
+]
+OptionalProfile = Annotated[
+    Path | None, typer.Option("--profile", metavar="FILE", help="From `tacit infer`; default: a user without choices.")
 ]
 OfUser = Annotated[
     str | None, typer.Option("--user", metavar="ID", help="Whose profile, where the file holds several.")

@@ -10,6 +10,7 @@ from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
+from tacit.cli._users import OfUser, OptionalProfile
 
 __all__ = ["EXAMPLE", "export"]
 
@@ -19,9 +20,8 @@ EXAMPLE = "tacit export policy/ --profile profile.json --out adapter/"
 def export(
     policy: Annotated[str, typer.Argument(metavar="POLICY", help="Folder of `tacit train-policy`.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Folder for the adapter.")],
-    profile: Annotated[
-        Path | None, typer.Option("--profile", metavar="PROFILE.json", help="From `tacit infer`; default: a stranger.")
-    ] = None,
+    profile: OptionalProfile = None,
+    user: OfUser = None,
     base: Annotated[
         str | None, typer.Option("--base", metavar="MODEL", help="The base, where it is not under its old name.")
     ] = None,
@@ -40,12 +40,11 @@ def export(
     with progress(f"loading {policy}") as report:
         from tacit.engines import export_adapter
         from tacit.steering import SteerablePolicy
-        from tacit.users import read_profile
 
         loaded = SteerablePolicy.load(folder)
-        user = read_profile(profile)[1] if profile else loaded.reward.prior()
+        known = loaded.reward.load_user(profile, user) if profile else loaded.reward.user()
         report.phase("checking the adapter against the policy")
-        found = export_adapter(loaded, user, out, base=base, device=device)
+        found = export_adapter(loaded, known.state, out, base=base, device=device)
     data = {
         "out": str(out),
         "largest_difference": found.difference,

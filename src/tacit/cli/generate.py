@@ -12,6 +12,7 @@ from tacit.cli._options import Seed
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
+from tacit.cli._users import OfUser, OptionalProfile
 from tacit.errors import ChoiceError, ConfigError
 from tacit.files import write_json
 
@@ -29,9 +30,8 @@ def generate(
         Path | None,
         typer.Option("--messages", metavar="FILE", help="A JSON list of messages; or JSON Lines, one prompt a line."),
     ] = None,
-    profile: Annotated[
-        Path | None, typer.Option("--profile", metavar="PROFILE.json", help="From `tacit infer`; default: a stranger.")
-    ] = None,
+    profile: OptionalProfile = None,
+    user: OfUser = None,
     toward: Annotated[
         Path | None, typer.Option("--toward", metavar="PROFILE.json", help="A second user to lean towards.")
     ] = None,
@@ -73,33 +73,34 @@ def generate(
         raise ConfigError("--within-base limits what is drawn; give --top-p below 1, and a temperature above 0")
     if not prompt and messages is None:
         raise ConfigError("nothing to answer; give --prompt TEXT or --messages FILE")
+    if out is not None:
+        prepare_file(out, own="answers", overwrite=overwrite)
     folder = find_policy(policy)
     prompts = [*(prompt or ()), *(() if messages is None else _read_messages(messages))]
     for file in (profile, toward):
         if file is not None:
             file.stat()
-    if out is not None:
-        prepare_file(out, own="answers", overwrite=overwrite)
     with progress(f"loading {policy}") as report:
         from tacit.engines import Sampling, open_engine, requests
         from tacit.policies import best_of as ranked_answers
-        from tacit.policies import reward_embedder
+        from tacit.policies import read_with_base
         from tacit.steering import SteerablePolicy
-        from tacit.users import read_profile
 
         sampling = Sampling(
             max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, within_base=within_base,
             samples=best_of or samples, seed=seed,
         )  # fmt: skip
         loaded = SteerablePolicy.load(folder)
-        user = read_profile(profile)[1] if profile else loaded.reward.prior()
-        z = loaded.latents(user) if toward is None or mix is None else loaded.mix(user, read_profile(toward)[1], mix)
+        known = loaded.reward.load_user(profile, user) if profile else loaded.reward.user()
+        z = loaded.latents(known.state)
+        if toward is not None and mix is not None:
+            z = loaded.mix(known.state, loaded.reward.load_user(toward).state, mix)
         who = None if unsteered else z
         with open_engine(loaded, base=base, device=device, dtype=dtype) as engine:
             report.phase("answering")
             if best_of:
-                embedder = reward_embedder(loaded.reward, engine.base)
-                ranked = ranked_answers(engine, loaded.reward, embedder, prompts, user, sampling, z=who)
+                read_with_base(loaded.reward, engine.base)
+                ranked = ranked_answers(engine, [known], prompts, sampling, z=who)
                 answers = [{"responses": list(one.answers), "rewards": list(one.rewards)} for one in ranked]
             else:
                 drawn = engine.generate(requests(prompts, who, sampling))

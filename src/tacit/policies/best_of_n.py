@@ -10,28 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tacit.choices.conversation import Conversation, parse_answer
 from tacit.embedders import Embedder
 from tacit.embedders.embedder import Item
 from tacit.embedders.huggingface import wrap_huggingface
-from tacit.encoders.state import UserStates
 from tacit.engines.engine import Sampling, requests
 from tacit.engines.transformers.base import Base
 from tacit.engines.transformers.engine import TransformersEngine
 from tacit.engines.transformers.forward_patch import unsteered
 from tacit.errors import ChoiceError, EmbeddingError
 from tacit.rewards.model import RewardModel
+from tacit.users import User, Users
 
-__all__ = ["Ranked", "best_of", "personal_reward", "reward_embedder"]
+__all__ = ["Ranked", "best_of", "personal_reward", "read_with_base"]
 
 logger = logging.getLogger(__name__)
 
 
-def reward_embedder(reward: RewardModel, base: Base) -> Embedder:
-    """The embedder a reward model was trained with; `base` itself where it is the same model.
+def read_with_base(reward: RewardModel, base: Base) -> Embedder:
+    """Let a reward model read texts with `base` where it was trained on it, else with its own embedder; returns that.
 
     Raises:
         EmbeddingError: the model was trained on bare vectors, or its embedder cannot be found.
@@ -47,8 +46,8 @@ def reward_embedder(reward: RewardModel, base: Base) -> Embedder:
         shared = wrap_huggingface(_Plain(base.model), base.tokenizer, name=str(folder), folder=base.folder, **spec)
         if (shared.fingerprint, shared.dim) == (reward.embedder.fingerprint, reward.dim):
             logger.info("the reward model reads with the base itself: one model in memory")
-            return shared
-    embedder = reward.embedder.resolve(reward.dim)
+            return reward.read_with(shared)
+    embedder = reward.reader
     logger.info("the reward model reads with %s, which is loaded beside the base", embedder.name)
     return embedder
 
@@ -75,10 +74,8 @@ class Ranked:
 
 def best_of(
     engine: TransformersEngine,
-    reward: RewardModel,
-    embedder: Embedder,
+    users: Users | Sequence[User],
     prompts: Sequence[Any],
-    users: UserStates,
     sampling: Sampling,
     *,
     z: Tensor | None = None,
@@ -86,55 +83,52 @@ def best_of(
     """`sampling.samples` answers to each prompt, ranked under the user's own reward.
 
     Args:
-        embedder: from `reward_embedder`.
-        prompts: anything `Conversation.parse` takes.
         users: whose rewards rank: one, or one a prompt.
+        prompts: anything `Conversation.parse` takes.
         z: for whom the engine writes, Float[1 latent] or [prompts latent]; None = as the base.
     """
     ranked = []
     for number, (prompt, drawn) in enumerate(
         zip(prompts, engine.generate(requests(prompts, z, sampling)), strict=True)
     ):
-        user = users if len(users) == 1 else users[torch.tensor([number])]
         answers = [answer.text for answer in drawn]
-        vectors = torch.from_numpy(embedder.embed([_item(prompt, answer) for answer in answers])).float()
-        scores = reward.score(user, vectors)[0].tolist()
-        order = sorted(range(len(answers)), key=scores.__getitem__, reverse=True)
-        ranked.append(Ranked(tuple(answers[i] for i in order), tuple(scores[i] for i in order)))
+        rewards = _rewards(users[number if len(users) > 1 else 0], [_item(prompt, answer) for answer in answers])
+        order = sorted(range(len(answers)), key=rewards.__getitem__, reverse=True)
+        ranked.append(Ranked(tuple(answers[i] for i in order), tuple(rewards[i] for i in order)))
     return ranked
 
 
-def personal_reward(
-    reward: RewardModel, users: Mapping[str, UserStates], embedder: Embedder
-) -> Callable[..., list[float]]:
+def personal_reward(users: Users) -> Callable[..., list[float]]:
     """A reward function as TRL's trainers call it: `f(prompts, completions, user_id=[...]) -> rewards` in nats.
 
     Prompts and completions may be texts, messages or lists of messages, as everywhere; the reward is that of the item
     which a row of data with the same words holds.
 
-    Args:
-        reward: the reward model.
-        users: a state of one user each, by id.
-        embedder: what the reward model reads texts with.
-
     Raises:
-        ChoiceError: when called with a user who is not among them, without `user_id`, or with what is no conversation.
+        ChoiceError: when called with an unknown user, without `user_id`, or with what is no conversation.
     """
 
     def personal(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         ids = columns.get("user_id")
         if ids is None or len(ids) != len(prompts):
             raise ChoiceError("the data need a column user_id, one for every prompt")
-        unknown = sorted({str(user) for user in ids} - set(users))
-        if unknown:
-            raise ChoiceError(f"user {unknown[0]!r} is not among the {len(users)} known users; infer them first")
+        rows: dict[str, list[int]] = {}
+        for row, user in enumerate(map(str, ids)):
+            rows.setdefault(user, []).append(row)
+        known = {user: users[user] for user in rows}
         items = [_item(prompt, answer) for prompt, answer in zip(prompts, completions, strict=True)]
-        vectors = torch.from_numpy(embedder.embed(items)).float()
-        return [
-            float(reward.score(users[str(user)], vectors[number : number + 1])[0, 0]) for number, user in enumerate(ids)
-        ]
+        paid = [0.0] * len(items)
+        for user, own in rows.items():
+            for row, reward in zip(own, _rewards(known[user], [items[row] for row in own]), strict=True):
+                paid[row] = reward
+        return paid
 
     return personal
+
+
+def _rewards(user: User, items: Sequence[Item]) -> list[float]:
+    """Of each item in nats, at the user's posterior mean."""
+    return user.model.reward(user.posterior.mean, user.model.vectors(items))[0].tolist()
 
 
 def _item(prompt: Any, answer: Any) -> Item:

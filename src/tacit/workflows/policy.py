@@ -15,7 +15,7 @@ from tacit.embedders.table import item_vectors, text_vectors
 from tacit.engines import Dialogue, load_base
 from tacit.events import Listener, counting
 from tacit.files import atomic_folder, first_process
-from tacit.policies import PolicyTrainingConfig, fit_policy, reward_embedder
+from tacit.policies import PolicyTrainingConfig, fit_policy, read_with_base
 from tacit.policies.pairs import tokenise
 from tacit.rewards.model import RewardModel
 from tacit.steering import PolicyConfig, SteerablePolicy
@@ -74,7 +74,7 @@ def train_policy(
         rows, faults = tokenise(dialogue, table.item_texts(), used, progress=counting(on_event, "tokenising"))
         table = _readable(table, faults, skip_bad_rows=skip_bad_rows)
         parts = training_parts(table, training.seed)
-        embedder = reward_embedder(reward, loaded)
+        embedder = read_with_base(reward, loaded)
         vectors = item_vectors(table, embedder, progress=counting(on_event, "embedding"))
         told = counting(on_event, "embedding answers")
         embed = partial(text_vectors, embedder=embedder, progress=told)

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor
 
 from tacit.choices.table import ChoiceTable
-from tacit.embedders import resolve_embedder
-from tacit.embedders.table import item_vectors
-from tacit.encoders.state import UserStates
 from tacit.engines import Sampling, TransformersEngine, load_base, requests
-from tacit.episodes.from_table import choice_batch
 from tacit.events import Listener, counting
 from tacit.policies import PolicyTrainingConfig, best_of, fit_policy
 from tacit.steering import PolicyConfig, SteerablePolicy
+from tacit.users import User
 from tacit.workflows.demo import Person, TextDemo
 from tacit.workflows.reward import training_parts
 from tacit.worlds.text.base_model import text_base
@@ -124,7 +121,9 @@ def _answered(
     questions: int,
     on_event: Listener | None,
 ) -> PolicyDemo:
-    states = [_state(story, person) for person in story.people]
+    tables = [ChoiceTable.from_choices(list(person.choices), source=person.user_id) for person in story.people]
+    users = [policy.reward.user(table) for table in tables]
+    states = [user.state for user in users]
     question = story.people[0].question
     sampling = Sampling(max_new_tokens=320, seed=seed, top_p=0.9, within_base=True, samples=ANSWERS)
     asked = [prompt for prompt in story.new_questions if prompt != question][:questions]
@@ -149,23 +148,17 @@ def _answered(
         one = sampling.model_copy(update={"samples": 1})
         return engine.generate(requests([question], z, one))[0][0].text
 
-    def best(state: UserStates) -> str:
-        embedder, z = resolve_embedder(story.embedder), policy.latents(state)
-        return best_of(engine, policy.reward, embedder, [question], state, sampling, z=z)[0].answers[0]
+    def best(user: User) -> str:
+        return best_of(engine, [user], [question], sampling, z=policy.latents(user.state))[0].answers[0]
 
     plain, steered = worth(None), [worth(policy.latents(state)) for state in states]
     return PolicyDemo(
         answered=tuple(
-            Answered(person, best(state), own[place], plain[place])
-            for place, (person, state, own) in enumerate(zip(story.people, states, steered, strict=True))
+            Answered(person, best(user), own[place], plain[place])
+            for place, (person, user, own) in enumerate(zip(story.people, users, steered, strict=True))
         ),
         base=answer(None),
         stranger=answer(policy.latents(policy.reward.prior())),
         continuum=tuple((t, *worth(policy.mix(states[0], states[1], t))[:2]) for t in walk),
         validation={k.removeprefix("validation_"): v for k, v in policy.notes.items() if k.startswith("validation_")},
     )
-
-
-def _state(story: TextDemo, person: Person) -> UserStates:
-    table = ChoiceTable.from_choices(list(person.choices), source=person.user_id)
-    return story.trained.model.infer(choice_batch(table, item_vectors(table, resolve_embedder(story.embedder))))
