@@ -25,7 +25,7 @@ from _report import finish, machine, parser, table
 from tacit.episodes import ChoiceBatch, step_generator
 from tacit.evaluation import accuracy, evaluation_episodes, predict
 from tacit.evaluation.benchmark.datasets import Sources
-from tacit.evaluation.benchmark.methods import METHODS
+from tacit.evaluation.benchmark.methods import fit_method
 from tacit.evaluation.benchmark.run import task_of
 from tacit.evaluation.benchmark.task import Part, Task
 from tacit.evaluation.benchmark.tuning import read_tuned
@@ -94,7 +94,7 @@ def fitted(task: Task, settings: Any, *, fast: bool) -> dict[str, Tensor]:
         if fast:
             chosen["training"] = {**chosen.get("training", {}), "steps": 50}
         seen = task.principal(chosen.get("principal"))
-        model = METHODS[name].fit(seen, chosen, task.seed)
+        model = fit_method(name, seen, chosen, task.seed)
         if name == "oracle":
             found[label] = of_own_type([ask(model.told(kind), seen, seen.vectors) for kind in range(2)], task.test)
         else:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tacit.baselines import fit_dpl, fit_oracle, fit_pooled
+from tacit.baselines import DPL, OracleBTL, PooledBTL, PublishedDPL
 from tacit.choices import ChoiceIndex
 from tacit.rewards import RewardConfig
 from tacit.training import TrainingConfig
@@ -46,23 +46,23 @@ def gain(model: Any, items: Tensor) -> float:
 
 
 def test_the_pooled_btl_takes_the_average() -> None:
-    model = fit_pooled(TRAIN, VECTORS, **SETTINGS)
+    model = PooledBTL.fit(TRAIN, VECTORS, **SETTINGS)
     assert model.name == "btl"
     assert gain(model, FIRST) > 0.6  # they agree
     assert gain(model, SECOND) == pytest.approx(0.5, abs=0.1)  # they cancel out
 
 
 def test_the_oracle_tells_the_types_apart() -> None:
-    oracle = fit_oracle(TRAIN, VECTORS, TRAIN_TYPE, validation_groups=VALIDATION_TYPE, **SETTINGS)
+    oracle = OracleBTL.fit(TRAIN, VECTORS, groups=TRAIN_TYPE, validation_groups=VALIDATION_TYPE, **SETTINGS)
     assert len(oracle.models) == 2
     assert gain(oracle.told(0), SECOND) > 0.8
     assert gain(oracle.told(1), SECOND) < 0.2
 
 
-@pytest.mark.parametrize("link", ["normal", "dpl"])
-def test_dpl_shows_disagreement_as_variance(link: Any) -> None:
+@pytest.mark.parametrize("kind", [DPL, PublishedDPL])
+def test_dpl_shows_disagreement_as_variance(kind: type[DPL]) -> None:
     """Items that stand far out in what users disagree on are the uncertain ones; mean s is 1 over training items."""
-    model = fit_dpl(TRAIN, VECTORS, link=link, **SETTINGS)
+    model = kind.fit(TRAIN, VECTORS, **SETTINGS)
     head = model.network.head
     with torch.no_grad():
         standard = model.network.standardizer(VECTORS[: 80 * 40])
@@ -74,11 +74,10 @@ def test_dpl_shows_disagreement_as_variance(link: Any) -> None:
 
 
 def test_links_differ_in_name_and_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
-    from tacit.baselines import DPL, PublishedDPL
     from tacit.errors import ModelFormatError
 
     short = SETTINGS | {"training": TRAINING.model_copy(update={"steps": 1})}
-    fit_dpl(TRAIN, VECTORS, link="dpl", **short).save(tmp_path / "m")
+    PublishedDPL.fit(TRAIN, VECTORS, **short).save(tmp_path / "m")
     assert isinstance(PublishedDPL.load(tmp_path / "m"), PublishedDPL)
     with pytest.raises(ModelFormatError, match="kind 'dpl_published' where 'dpl' was expected"):
         DPL.load(tmp_path / "m")
@@ -86,5 +85,5 @@ def test_links_differ_in_name_and_are_not_mistaken_for_each_other(tmp_path: Path
 
 def test_the_oracles_groups_do_not_share_a_folder(tmp_path: Path) -> None:
     settings = SETTINGS | {"training": TRAINING.model_copy(update={"steps": 2})}
-    fit_oracle(TRAIN, VECTORS, TRAIN_TYPE, validation_groups=VALIDATION_TYPE, folder=tmp_path, **settings)
+    OracleBTL.fit(TRAIN, VECTORS, groups=TRAIN_TYPE, validation_groups=VALIDATION_TYPE, folder=tmp_path, **settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["oracle-0", "oracle-1"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from tacit.baselines.gpo import GPO, GPOConfig, GPONetwork, fit_gpo
+from tacit.baselines.gpo import GPO, GPOConfig, GPONetwork
 from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch
@@ -20,7 +20,7 @@ def moved_network(dim: int, seed: int, **config: Any) -> GPONetwork:
     """An untrained network, every number of it off its start."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = GPONetwork(dim, GPOConfig.model_validate({"width": 16, **config}))
+        network = GPONetwork(dim, GPOConfig(**config))
         network.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
         for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -36,7 +36,7 @@ class TestGPOOfOneLayer(SavedModelConformance):
     dim = 1
 
     def make(self, seed: int) -> GPO:
-        return GPO(moved_network(self.dim, seed, layers=1, heads=2), temperature=1.3)
+        return GPO(moved_network(self.dim, seed, layers=1), temperature=1.3)
 
 
 def example() -> tuple[GPONetwork, Pairs, Tensor]:
@@ -97,11 +97,6 @@ def test_a_pair_of_weight_two_counts_like_two_pairs() -> None:
     assert_close(network.rewards(heavy, items), network.rewards(twice, items), rtol=1e-5, atol=1e-6)
 
 
-def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ValueError, match="width 10 is not a multiple of heads 4"):
-        GPOConfig(width=10)
-
-
 def users(count: int, seed: int) -> tuple[ChoiceIndex, Tensor]:
     """Linear users in the plane, tastes in all directions, and their items: Float[users 30 2 2], winner first."""
     generator = torch.Generator().manual_seed(seed)
@@ -122,9 +117,9 @@ def test_a_fit_hears_more_the_more_it_is_told() -> None:
         steps=150, users_per_batch=32, max_context=10, targets=10, learning_rate=0.01, validate_every=50,
         threads=1, device="cpu",
     )  # fmt: skip
-    model = fit_gpo(
+    model = GPO.fit(
         index.of_users(torch.arange(200)), pair.flatten(0, 2), validation=index.of_users(torch.arange(200, 260)),
-        config=GPOConfig(width=16), training=training,
+        training=training,
     )  # fmt: skip
     _, test = users(100, seed=1)
     context, target = ChoiceBatch.pairs(test[:, :10, 0], test[:, :10, 1]), test[:, 10:]

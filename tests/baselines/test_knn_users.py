@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tacit.baselines.knn_users import KNNConfig, KNNNetwork, KNNUsers, fit_knn_users
+from tacit.baselines.knn_users import KNNConfig, KNNNetwork, KNNUsers
 from tacit.choices import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
 from tacit.episodes.hashing import step_generator
@@ -13,10 +13,10 @@ from tacit.testing import SavedModelConformance
 from tacit.training import TrainingConfig
 
 
-def knn(dim: int, seed: int, **config: object) -> KNNUsers:
+def knn(dim: int, seed: int, *, tau: float = 1.0, neighbours: int | None = None) -> KNNUsers:
     """Ten random training users."""
-    settings = KNNConfig.model_validate({"components": 3, "n_users": 10, **config})
-    network, generator = KNNNetwork(dim, settings), step_generator(seed, 1)
+    network, generator = KNNNetwork(dim, KNNConfig(components=3, neighbours=neighbours), 10), step_generator(seed, 1)
+    network.tau.fill_(tau)
     network.standardizer.fit(0.5 + 2 * torch.randn(50, dim, generator=generator))
     network.basis.copy_(torch.randn(network.basis.shape, generator=generator))
     network.table.copy_(torch.randn(network.table.shape, generator=generator))
@@ -110,10 +110,18 @@ def accuracy(model: KNNUsers, context: ChoiceBatch) -> float:
     return ((model.prefer(model.infer(context), ITEMS[:150], ITEMS[150:]) > 0.5) == truth).float().mean().item()
 
 
+def fit(precision: float | None = None, tau: float = 1.0, config: KNNConfig | None = None) -> KNNUsers:
+    """With the whole choice of precisions and taus, or with one."""
+    with pytest.MonkeyPatch.context() as patch:
+        if precision is not None:
+            patch.setattr("tacit.baselines.knn_users.PRECISIONS", (precision,))
+            patch.setattr("tacit.baselines.knn_users.TAUS", (tau,))
+        return KNNUsers.fit(TRAIN, ITEMS, validation=VALIDATION, training=TRAINING, config=config)
+
+
 @pytest.mark.parametrize("neighbours", [None, 15], ids=str)
 def test_a_new_user_is_found_among_the_others(neighbours: int | None) -> None:
-    config = KNNConfig(neighbours=neighbours)
-    model = fit_knn_users(TRAIN, ITEMS, validation=VALIDATION, training=TRAINING, config=config)
+    model = fit(config=KNNConfig(neighbours=neighbours))
     context = every_choice(TEST).first(15)
     prior, own = accuracy(model, context.first(0)), accuracy(model, context)
     another = accuracy(model, context.of_users(torch.arange(TEST.n_users).roll(1)))
@@ -123,10 +131,7 @@ def test_a_new_user_is_found_among_the_others(neighbours: int | None) -> None:
 
 def test_every_training_user_is_at_the_own_optimum() -> None:
     """The penalised likelihood's gradient vanishes at w_u; w_0 is where precision leaves no room to depart."""
-    stiff, loose = (
-        fit_knn_users(TRAIN, ITEMS, validation=VALIDATION, training=TRAINING, config=KNNConfig(precision=p, tau=1.0))
-        for p in (1e9, 0.5)
-    )
+    stiff, loose = fit(1e9), fit(0.5)
     assert isinstance(stiff.network, KNNNetwork)
     assert isinstance(loose.network, KNNNetwork)
     centre, table = stiff.network.table[0], loose.network.table
@@ -142,21 +147,20 @@ def test_every_training_user_is_at_the_own_optimum() -> None:
 
 def test_features_have_unit_size_and_no_correlation() -> None:
     """As many components as vectors have numbers, at most; over training items their mean squared norm is 1."""
-    model = fit_knn_users(TRAIN, ITEMS, validation=VALIDATION, training=TRAINING, config=KNNConfig(precision=1, tau=1))
+    model = fit(1.0)
     network = model.network
     assert isinstance(network, KNNNetwork)
     assert network.config.components == DIM
-    assert network.config.n_users == TRAIN.n_users
+    assert network.n_users == TRAIN.n_users
     features = network.features(network.standardizer(ITEMS[TRAIN.items.unique()]))
     moments = features.T @ features / len(features)
     torch.testing.assert_close(moments.trace(), torch.ones((), dtype=torch.float64), rtol=1e-5, atol=0)
     torch.testing.assert_close(moments, moments.diag().diag(), rtol=0, atol=1e-6)
 
 
-def test_what_is_not_given_is_chosen_on_validation() -> None:
-    """Better there than a setting off the path; given settings are kept."""
-    chosen = fit_knn_users(TRAIN, ITEMS, validation=VALIDATION, training=TRAINING)
-    config = KNNConfig(precision=50.0, tau=6.0)
-    given = fit_knn_users(TRAIN, ITEMS, validation=VALIDATION, training=TRAINING, config=config)
-    assert (given.notes["precision"], given.notes["tau"]) == (50.0, 6.0)
+def test_precision_and_tau_are_chosen_on_validation() -> None:
+    """Better there than a setting off the path."""
+    chosen, given = fit(), fit(50.0, 6.0)
+    assert isinstance(given.network, KNNNetwork)
+    assert (given.notes["precision"], given.notes["tau"], given.network.tau) == (50.0, 6.0, 6.0)
     assert chosen.notes["validation_nll"] < given.notes["validation_nll"]

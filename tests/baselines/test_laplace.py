@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from tacit.baselines import BayesianLogistic, LaplaceConfig, LaplaceNetwork, fit_laplace
+from tacit.baselines import BayesianLogistic
+from tacit.baselines.laplace import LaplaceConfig, LaplaceNetwork
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch
 from tacit.rewards.expected_preference import expected_sigmoid
@@ -27,7 +28,7 @@ def untrained(dim: int, seed: int, **settings: object) -> BayesianLogistic:
     """A model whose prior is neither round nor centred."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = LaplaceNetwork(dim, LaplaceConfig.model_validate({"components": 3, "hidden": (8,), **settings}))
+        network = LaplaceNetwork(dim, LaplaceConfig.model_validate({"components": 3, **settings}))
         items = 0.5 + 2 * torch.randn(50, dim)
         network.standardizer.fit(items)
         network.fit_basis(network.standardizer(items))
@@ -99,9 +100,11 @@ VECTORS = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
 TRAIN, VALIDATION = users(0, 200), users(200, 280)
 
 
-def fit(**settings: Any) -> BayesianLogistic:
-    config = LaplaceConfig.model_validate({"components": 3, "em_steps": 25, "hidden": (8,), **settings})
-    return fit_laplace(TRAIN, VECTORS, validation=VALIDATION, config=config, training=TRAINING)
+def fit(em_steps: int = 25, **settings: Any) -> BayesianLogistic:
+    config = LaplaceConfig.model_validate({"components": 3, **settings})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tacit.baselines.laplace.EM_STEPS", em_steps)
+        return BayesianLogistic.fit(TRAIN, VECTORS, validation=VALIDATION, config=config, training=TRAINING)
 
 
 def in_item_weights(network: LaplaceNetwork) -> tuple[Tensor, Tensor]:

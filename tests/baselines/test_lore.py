@@ -1,10 +1,11 @@
 """LoRe: it keeps the contract, its gradient is right, it recovers planted users."""
 
+import pytest
 import torch
 from low_rank_users import DIM, ITEMS, contexts, correlation, planted
 from torch.testing import assert_close
 
-from tacit.baselines.lore import LoRe, LoReConfig, LoReNetwork, fit_lore, mixture_gradient
+from tacit.baselines.lore import LoRe, LoReConfig, LoReNetwork, mixture_gradient
 from tacit.baselines.pairs import Pairs
 from tacit.rewards.episodic_fit import seeded_modules
 from tacit.testing import SavedModelConformance
@@ -15,10 +16,16 @@ TRAINING = TrainingConfig(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convergence is tested apart."""
+    monkeypatch.setattr("tacit.baselines.lore.ADAPT_STEPS", 100)
+
+
 def network(seed: int = 0, dim: int = 4, **config: object) -> LoReNetwork:
     """Untrained, its basis large enough to matter."""
     with seeded_modules(seed), torch.no_grad():
-        made = LoReNetwork(dim, LoReConfig.model_validate({"rank": 3, "n_users": 5, "adapt_steps": 100, **config}))
+        made = LoReNetwork(dim, LoReConfig.model_validate({"rank": 3, **config}), n_users=5)
         made.basis.mul_(5)
         made.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
     return made.eval()
@@ -46,7 +53,8 @@ def test_the_gradient_is_autograds() -> None:
 
 def test_adapting_is_five_hundred_steps_of_adam() -> None:
     """The published procedure, written with torch's own optimiser, one user at a time."""
-    lore, pairs = network(adapt_steps=500), some_pairs(3, 4, 4)
+    lore, pairs = network(), some_pairs(3, 4, 4)
+    lore.steps = 500
     fitted = lore.adapt(pairs)["mixture"]
     for user in range(3):
         w = lore.start.double().clone().requires_grad_()
@@ -73,11 +81,12 @@ def test_a_prior_keeps_the_user_near_the_even_mixture() -> None:
     assert (free - 1 / 3).abs().max() > 0.1
 
 
-def test_planted_users_are_recovered() -> None:
+def test_planted_users_are_recovered(monkeypatch: pytest.MonkeyPatch) -> None:
     """New users' rewards correlate with the truth, by their own choices and not by another user's."""
+    monkeypatch.setattr("tacit.baselines.lore.ADAPT_STEPS", 500)
     (train, _), (validation, _), (test, truth) = planted(200, 0), planted(40, 1), planted(40, 2)
     config = LoReConfig(rank=3)
-    model = fit_lore(train, ITEMS, validation=validation, config=config, training=TRAINING)
+    model = LoRe.fit(train, ITEMS, validation=validation, config=config, training=TRAINING)
     assert model.dim == DIM
     own = correlation(model.score(model.infer(contexts(test, 40)), ITEMS), truth)
     cold = correlation(model.score(model.infer(contexts(test, 0)), ITEMS), truth)

@@ -11,8 +11,6 @@ from tacit.baselines.mixture import (
     KnownMixtureNetwork,
     MixtureConfig,
     MixtureNetwork,
-    fit_mixture,
-    fit_mixture_known,
     log_likelihood,
 )
 from tacit.baselines.pairs import Pairs
@@ -28,7 +26,7 @@ from tacit.worlds.piecewise import PiecewiseWorld, bayes_optimal_accuracy
 def network(kind: type[MixtureNetwork], dim: int, seed: int) -> MixtureNetwork:
     """Untrained, with unequal shares."""
     with seeded_modules(seed), torch.no_grad():
-        made = kind(dim, MixtureConfig(groups=3, hidden=(16,)))
+        made = kind(dim, MixtureConfig(groups=3))
         made.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
         for parameter in made.parameters():
             parameter.add_(0.5 * torch.randn_like(parameter))
@@ -50,9 +48,9 @@ class TestKnownGroupMixture(SavedModelConformance):
 
 def linear_mixture(weights: list[list[float]], shares: list[float], temperature: float = 1.0) -> GroupMixture:
     """Groups with the rewards w_g . y."""
-    made = MixtureNetwork(len(weights[0]), MixtureConfig(groups=len(weights), hidden=(), dropout=0.0))
-    layer = made.net[0]
-    assert isinstance(layer, torch.nn.Linear)
+    made = MixtureNetwork(len(weights[0]), MixtureConfig(groups=len(weights), dropout=0.0))
+    layer = torch.nn.Linear(len(weights[0]), len(weights))
+    made.net = torch.nn.Sequential(layer)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(weights))
         layer.bias.zero_()
@@ -114,7 +112,7 @@ TRAINING = TrainingConfig(
     steps=150, users_per_batch=40, max_context=10, targets=10, learning_rate=0.02, warmup=0.0, validate_every=50,
     threads=1, device="cpu",
 )  # fmt: skip
-SMALL = MixtureConfig(groups=2, hidden=(16,), dropout=0.0)
+SMALL = MixtureConfig(groups=2, dropout=0.0)
 CHOICES = 24
 
 
@@ -150,7 +148,7 @@ def accuracy(model: GroupMixture, context: ChoiceBatch, target: ChoiceBatch) -> 
 
 
 def test_em_finds_two_opposed_groups() -> None:
-    model = fit_mixture(TRAIN, ITEMS, validation=VALIDATION, config=SMALL, training=TRAINING)
+    model = GroupMixture.fit(TRAIN, ITEMS, validation=VALIDATION, config=SMALL, training=TRAINING)
     every = every_choice(TEST, ITEMS)
     found = model.infer(every).fitted["share"].argmax(-1)
     right = (found == TEST_KIND).float().mean().item()
@@ -169,7 +167,7 @@ def test_one_group_learns_nothing_of_anybody() -> None:
     """The control: the same fit without a second group."""
     one = SMALL.model_copy(update={"groups": 1})
     short = TRAINING.model_copy(update={"steps": 50})
-    model = fit_mixture(TRAIN, ITEMS, validation=VALIDATION, config=one, training=short)
+    model = GroupMixture.fit(TRAIN, ITEMS, validation=VALIDATION, config=one, training=short)
     every = every_choice(TEST, ITEMS)
     torch.testing.assert_close(model.score(model.infer(every), ITEMS), model.score(model.infer(every.first(0)), ITEMS))
 
@@ -177,7 +175,7 @@ def test_one_group_learns_nothing_of_anybody() -> None:
 def test_a_fit_is_fixed_by_its_seed() -> None:
     short = TRAINING.model_copy(update={"steps": 5})
     made = [
-        fit_mixture(
+        GroupMixture.fit(
             TRAIN, ITEMS, validation=VALIDATION, config=SMALL, training=short.model_copy(update={"seed": seed})
         ).fingerprint
         for seed in (0, 0, 1)
@@ -192,7 +190,7 @@ def test_known_groups_keep_their_numbers_and_shares() -> None:
         TRAIN.user, TRAIN.items, TRAIN.rank, TRAIN.group, n_users=TRAIN.n_users + 1, weight=TRAIN.weight
     ).of_users(users)
     labels = torch.cat([TRAIN_KIND[:10], torch.tensor([1]), TRAIN_KIND[10:]])
-    model = fit_mixture_known(longer, ITEMS, labels, validation=VALIDATION, config=SMALL, training=TRAINING)
+    model = KnownGroupMixture.fit(longer, ITEMS, groups=labels, validation=VALIDATION, config=SMALL, training=TRAINING)
     every = every_choice(TEST, ITEMS)
     found = model.infer(every).fitted["share"].argmax(-1)
     assert (found == TEST_KIND).float().mean() > 0.97
@@ -210,17 +208,17 @@ def test_known_groups_keep_their_numbers_and_shares() -> None:
 )
 def test_bad_groups_are_refused(labels: Tensor, message: str) -> None:
     with pytest.raises(ChoiceError, match=message):
-        fit_mixture_known(TRAIN, ITEMS, labels, validation=VALIDATION, config=SMALL, training=TRAINING)
+        KnownGroupMixture.fit(TRAIN, ITEMS, groups=labels, validation=VALIDATION, config=SMALL, training=TRAINING)
 
 
 def test_em_comes_close_to_bayes_on_the_piecewise_world() -> None:
     world = PiecewiseWorld.generate(0, pairs=4000, users=(200, 60, 400), choices=(40, 40, 40))
     training = TRAINING.model_copy(update={"steps": 250, "targets": 20, "validate_every": 125, "users_per_batch": 64})
-    model = fit_mixture(
+    model = GroupMixture.fit(
         world.train.index,
         world.vectors,
         validation=world.validation.index,
-        config=MixtureConfig(groups=2, hidden=(64,), dropout=0.0),
+        config=SMALL,
         training=training,
     )
     every = every_choice(world.test.index, world.vectors)

@@ -7,7 +7,7 @@ from low_rank_users import ITEMS, contexts, correlation, planted
 from torch import Tensor
 from torch.testing import assert_close
 
-from tacit.baselines.mrm import MRM, PUBLISHED_INNER, MRMConfig, MRMNetwork, fit_mrm, robust_objective
+from tacit.baselines.mrm import MRM, PUBLISHED_INNER, MRMConfig, MRMNetwork, robust_objective
 from tacit.baselines.pairs import pairs_of
 from tacit.episodes import ChoiceBatch
 from tacit.episodes.episode import Episode
@@ -131,7 +131,7 @@ def test_it_learns_to_adapt() -> None:
     """New users' rewards come nearer the truth with their own choices, not with another user's."""
     (train, _), (validation, _), (test, truth) = planted(150, 0), planted(30, 1), planted(40, 2)
     config = MRMConfig(rank=3)
-    model = fit_mrm(train, ITEMS, validation=validation, config=config, training=TRAINING)
+    model = MRM.fit(train, ITEMS, validation=validation, config=config, training=TRAINING)
     own, cold = (model.score(model.infer(contexts(test, k)), ITEMS) for k in (20, 0))
     near, prior, other = (correlation(x, truth).mean().item() for x in (own, cold, own.roll(1, 0)))
     assert near > prior + 0.2

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from tacit.baselines import GPConfig, GPNetwork, PairwiseGP, fit_pairwise_gp
+from tacit.baselines import PairwiseGP
 from tacit.baselines.pairs import Pairs
+from tacit.baselines.pairwise_gp import GPConfig, GPNetwork
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch, EpisodeSampler
 from tacit.testing import SavedModelConformance
@@ -25,7 +26,7 @@ def untrained(dim: int, seed: int, **settings: object) -> PairwiseGP:
     """A model with hyperparameters off their start."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = GPNetwork(dim, GPConfig.model_validate({"components": 3, "hidden": (8,), **settings}))
+        network = GPNetwork(dim, GPConfig.model_validate({"components": 3, **settings}))
         items = 0.5 + 2 * torch.randn(50, dim)
         network.standardizer.fit(items)
         network.fit_basis(network.standardizer(items))
@@ -135,8 +136,10 @@ TRAIN, VALIDATION = users(0, 60), users(60, 90)
 
 
 def fit(**settings: Any) -> PairwiseGP:
-    config = GPConfig.model_validate({"steps": 60, "hidden": (8,), **settings})
-    return fit_pairwise_gp(TRAIN, VECTORS, validation=VALIDATION, config=config, training=TRAINING)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tacit.baselines.pairwise_gp.STEPS", 60)
+        config = GPConfig.model_validate(settings)
+        return PairwiseGP.fit(TRAIN, VECTORS, validation=VALIDATION, config=config, training=TRAINING)
 
 
 def accuracy(model: PairwiseGP, *, of_another: bool = False, k: int = 15) -> float:

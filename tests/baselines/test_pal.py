@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 from torch.testing import assert_close
 
 from tacit.baselines.pairs import Pairs
-from tacit.baselines.pal import PAL, PALConfig, PALNetwork, fit_pal
+from tacit.baselines.pal import PAL, PALConfig, PALNetwork
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch, Episode
 from tacit.errors import ChoiceError
@@ -23,7 +23,7 @@ def moved_network(dim: int, seed: int, **config: Any) -> PALNetwork:
     """An untrained network, every number of it off its start."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = PALNetwork(dim, PALConfig.model_validate({"hidden": (8,), "width": 6, "n_users": 5, **config}))
+        network = PALNetwork(dim, PALConfig(**config), n_users=5)
         network.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -39,16 +39,16 @@ class TestPALOfThreePrototypes(SavedModelConformance):
     dim = 1
 
     def make(self, seed: int) -> PAL:
-        return PAL(moved_network(self.dim, seed, prototypes=3, adapt_steps=60, adapt_lr=0.05), temperature=1.3)
+        return PAL(moved_network(self.dim, seed, prototypes=3), temperature=1.3)
 
 
-def planted(scale: float = 4.0, **config: Any) -> PALNetwork:
+def planted(scale: float = 4.0, *, steps: int | None = None, rate: float | None = None) -> PALNetwork:
     """f(y) = y in the plane, prototypes along the two axes."""
-    network = PALNetwork(2, PALConfig.model_validate({"hidden": (), "width": 2, "n_users": 2, **config}))
+    network = PALNetwork(2, PALConfig(), n_users=2)
+    network.steps, network.rate = steps or network.steps, rate or network.rate
+    network.project = torch.nn.Sequential()
+    network.prototypes = torch.nn.Parameter(torch.tensor([[2.0, 0.0], [0.0, 2.0]]))
     with torch.no_grad():
-        network.project[0].weight.copy_(torch.eye(2))  # type: ignore[operator]
-        network.project[0].bias.zero_()  # type: ignore[operator]
-        network.prototypes.copy_(torch.tensor([[2.0, 0.0], [0.0, 2.0]]))
         network.log_scale.fill_(math.log(scale))
     return network.eval()
 
@@ -89,7 +89,7 @@ def test_given_time_the_mixture_is_the_one_a_search_finds() -> None:
     angle = torch.tensor([0.35, 0.8, 1.2])
     pairs = choices_of(torch.stack([angle.cos(), angle.sin()], -1), seed=1)
     with torch.no_grad():
-        found = planted(adapt_steps=500, adapt_lr=0.02).adapt(pairs)["mixture"]
+        found = planted(steps=500, rate=0.02).adapt(pairs)["mixture"]
     grid = torch.linspace(0.001, 0.999, 999)
     for user in range(3):
         own = Pairs(pairs.winner[user : user + 1], pairs.loser[user : user + 1], pairs.weight[user : user + 1])
@@ -101,7 +101,7 @@ def test_given_time_the_mixture_is_the_one_a_search_finds() -> None:
 def test_a_user_of_one_prototype_ends_in_its_corner() -> None:
     pairs = choices_of(torch.eye(2), seed=2, pairs=200)
     with torch.no_grad():
-        found = planted(adapt_steps=400, adapt_lr=0.05).adapt(pairs)["mixture"]
+        found = planted(steps=400, rate=0.05).adapt(pairs)["mixture"]
     assert found[0, 0] > 0.9
     assert found[1, 1] > 0.9
 
@@ -139,14 +139,14 @@ def users(first: int, last: int) -> ChoiceIndex:
 VECTORS = torch.randn(60 * 60, 2, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_fit_tells_two_types_apart_by_their_choices_alone() -> None:
+def test_a_fit_tells_two_types_apart_by_their_choices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accuracy with the own choices against none, and against those of a user of the other type."""
     training = TrainingConfig(
         steps=120, users_per_batch=36, max_context=10, targets=15, learning_rate=5e-3, validate_every=40,
         threads=1, device="cpu",
     )  # fmt: skip
-    config = PALConfig(hidden=(16,), width=8, adapt_steps=60)
-    model = fit_pal(users(0, 36), VECTORS, validation=users(36, 48), config=config, training=training)
+    monkeypatch.setattr("tacit.baselines.pal.ADAPT_STEPS", 60)
+    model = PAL.fit(users(0, 36), VECTORS, validation=users(36, 48), training=training)
     assert isinstance(model.network, PALNetwork)
     assert model.network.table.shape == (36, 2)
     test = VECTORS[users(48, 60).items].reshape(12, 30, 2, 2)

@@ -7,7 +7,7 @@ from low_rank_users import DIM, ITEMS, contexts, correlation, planted
 from torch.testing import assert_close
 
 from tacit.baselines.pairs import Pairs
-from tacit.baselines.pref import PReF, PReFConfig, PReFNetwork, fit_pref
+from tacit.baselines.pref import PReF, PReFConfig, PReFNetwork
 from tacit.rewards.episodic_fit import fit_data, seeded_modules
 from tacit.testing import SavedModelConformance
 from tacit.training import TrainingConfig
@@ -17,10 +17,16 @@ TRAINING = TrainingConfig(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convergence is tested apart."""
+    monkeypatch.setattr("tacit.baselines.pref.ADAPT_STEPS", 200)
+
+
 def network(seed: int = 0, dim: int = 4, **config: object) -> PReFNetwork:
-    """Untrained, with few steps: convergence is tested apart."""
+    """Untrained."""
     with seeded_modules(seed), torch.no_grad():
-        made = PReFNetwork(dim, PReFConfig.model_validate({"rank": 3, "n_users": 5, "adapt_steps": 200, **config}))
+        made = PReFNetwork(dim, PReFConfig.model_validate({"rank": 3, **config}), n_users=5)
         made.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
     return made.eval()
 
@@ -43,7 +49,8 @@ def newton(gaps: np.ndarray, weight: np.ndarray, l2: float) -> np.ndarray:
 
 @pytest.mark.parametrize("l2", [0.05, 1.0])
 def test_adapting_solves_the_ridge_logistic_problem(l2: float) -> None:
-    pref = network(l2=l2, adapt_steps=5000)
+    pref = network(l2=l2)
+    pref.steps = 5000
     generator = torch.Generator().manual_seed(3)
     winner, loser = torch.randn(2, 3, 12, 4, generator=generator)
     weight = torch.rand(3, 12, generator=generator) * (torch.arange(12) < torch.tensor([[12], [5], [1]]))
@@ -56,7 +63,8 @@ def test_adapting_solves_the_ridge_logistic_problem(l2: float) -> None:
 
 def test_a_tie_is_a_soft_target_of_one_half() -> None:
     """Two opposed pairs of half the weight: the loss of p against 1/2; alone it wants u at 0."""
-    pref, gap = network(adapt_steps=2000), torch.randn(1, 1, 4, generator=torch.Generator().manual_seed(1))
+    pref, gap = network(), torch.randn(1, 1, 4, generator=torch.Generator().manual_seed(1))
+    pref.steps = 2000
     pair, zero = torch.cat([gap, -gap], 1), torch.zeros(1, 2, 4)
     assert_close(pref.adapt(Pairs(pair, zero, torch.full((1, 2), 0.5)))["u"], torch.zeros(1, 3), rtol=0, atol=1e-5)
 
@@ -73,8 +81,8 @@ def test_the_start_is_the_users_mean_differences(rank: int) -> None:
     (train, _), (validation, _) = planted(30, 0), planted(5, 1)
     data = fit_data(train, ITEMS, validation=validation)
     with seeded_modules(0):
-        pref = PReFNetwork(DIM, PReFConfig(rank=rank, n_users=30))
-    pref.start(data)
+        pref = PReFNetwork(DIM, PReFConfig(rank=rank), n_users=30)
+    pref.begin(data)
     vectors = data.vectors[data.choices.items]
     mean = (vectors[:, 0] - vectors[:, 1]).reshape(30, -1, DIM).mean(1)
     started = (pref.table @ pref.features).detach()
@@ -85,11 +93,12 @@ def test_the_start_is_the_users_mean_differences(rank: int) -> None:
     assert_close(started, scale * best, rtol=1e-3, atol=1e-4)
 
 
-def test_planted_users_are_recovered() -> None:
+def test_planted_users_are_recovered(monkeypatch: pytest.MonkeyPatch) -> None:
     """New users' rewards correlate with the truth, by their own choices and not by another user's."""
     (train, _), (validation, _), (test, truth) = planted(150, 0), planted(30, 1), planted(30, 2)
-    config = PReFConfig(rank=3, l2=0.3, adapt_steps=1000)
-    model = fit_pref(train, ITEMS, validation=validation, config=config, training=TRAINING)
+    monkeypatch.setattr("tacit.baselines.pref.ADAPT_STEPS", 1000)
+    config = PReFConfig(rank=3, l2=0.3)
+    model = PReF.fit(train, ITEMS, validation=validation, config=config, training=TRAINING)
     own = model.score(model.infer(contexts(test, 40)), ITEMS)
     cold = model.score(model.infer(contexts(test, 0)), ITEMS)
     assert correlation(own, truth).mean() > 0.95

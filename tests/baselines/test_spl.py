@@ -10,7 +10,8 @@ from torch.distributions import Normal
 from torch.testing import assert_close
 
 from tacit.baselines.pairs import Pairs, pairs_of
-from tacit.baselines.spl import SPL, FiLMDecoder, InverseAutoregressiveFlow, SPLConfig, SPLNetwork, fit_spl, guide
+from tacit.baselines.spl import SPL, FiLMDecoder, InverseAutoregressiveFlow, SPLConfig, SPLNetwork, guide
+from tacit.baselines.vpl import LATENT
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch
 from tacit.episodes.episode import Episode
@@ -19,14 +20,12 @@ from tacit.testing.samples import random_choices, seeded_module
 from tacit.training import TrainingConfig
 from tacit.training.config import ObjectiveConfig
 
-SMALL: dict[str, Any] = {"latent": 8, "hidden": 16}
-
 
 def moved_network(dim: int, seed: int, **config: Any) -> SPLNetwork:
     """An untrained network, every weight of it off its start."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = SPLNetwork(dim, SPLConfig.model_validate({**SMALL, **config}))
+        network = SPLNetwork(dim, SPLConfig(**config))
         network.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
         for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -42,7 +41,7 @@ class TestSPLOfOneNumber(SavedModelConformance):
     dim = 1
 
     def make(self, seed: int) -> SPL:
-        return SPL(moved_network(self.dim, seed, latent=2, flow_steps=1, samples=2), temperature=1.3)
+        return SPL(moved_network(self.dim, seed), temperature=1.3)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -77,8 +76,8 @@ def test_the_context_reaches_every_dimension_and_only_the_turned_one_shifts() ->
 
 
 def test_film_keeps_its_bounds_and_uses_them() -> None:
-    decoder = seeded_module(lambda: FiLMDecoder(3, SPLConfig(**SMALL)))
-    gamma, delta = decoder.modulation(100 * random(500, 8))
+    decoder = seeded_module(lambda: FiLMDecoder(3, 0.0))
+    gamma, delta = decoder.modulation(100 * random(500, LATENT))
     assert gamma.min() >= 0.5
     assert gamma.max() <= 1.5
     assert delta.abs().max() <= 0.5
@@ -86,7 +85,7 @@ def test_film_keeps_its_bounds_and_uses_them() -> None:
     with torch.no_grad():
         for parameter in decoder.film.parameters():
             parameter.zero_()
-    gamma, delta = decoder.modulation(random(2, 8))
+    gamma, delta = decoder.modulation(random(2, LATENT))
     assert (gamma == 1).all()
     assert (delta == 0).all()
 
@@ -122,7 +121,7 @@ def test_a_swapped_annotator_turns_one_context_and_keeps_the_other() -> None:
 
 @torch.no_grad()
 def test_the_kl_is_the_log_ratio_of_the_densities_at_the_draw() -> None:
-    network, noise = moved_network(4, 0).double(), random(3, 8, seed=5)
+    network, noise = moved_network(4, 0).double(), random(3, LATENT, seed=5)
     fitted = network.adapt(pairs_of(random_choices(3, 5, 4)))
     scale = (fitted["log_variance"] / 2).exp()
     start = fitted["mean"] + scale * noise
@@ -135,7 +134,7 @@ def test_the_kl_is_the_log_ratio_of_the_densities_at_the_draw() -> None:
 
 @torch.no_grad()
 def test_without_choices_z_is_the_prior() -> None:
-    network, noise = moved_network(4, 0), torch.randn(3, 8, generator=torch.Generator().manual_seed(5))
+    network, noise = moved_network(4, 0), torch.randn(3, LATENT, generator=torch.Generator().manual_seed(5))
     z, kl = network.draw(network.posterior(ChoiceBatch.empty(3, 4)), noise)
     assert torch.equal(z, noise)
     assert torch.equal(kl, torch.zeros(3))
@@ -163,13 +162,14 @@ def test_the_guide_is_part_of_the_loss_and_moves_no_swapped_encoding() -> None:
     assert torch.equal(loss_of(guided, choices=0), loss_of(plain, choices=0))  # nobody to guide
 
 
-def test_the_first_nat_is_free() -> None:
+def test_the_first_nat_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """With means and variances near the prior's and no flow, the KL has no gradient."""
-    network = moved_network(4, 0, flow_steps=0, kl_weight=1.0, guide_weight=0.0)
+    monkeypatch.setattr("tacit.baselines.spl.FLOW_STEPS", 0)
+    network = moved_network(4, 0, kl_weight=1.0, guide_weight=0.0)
     with torch.no_grad():
         network.encoder.gaussian.weight.mul_(1e-3)
         network.encoder.gaussian.bias.zero_()
-    other = moved_network(4, 0, flow_steps=0, kl_weight=0.0, guide_weight=0.0)
+    other = moved_network(4, 0, kl_weight=0.0, guide_weight=0.0)
     other.load_state_dict(network.state_dict())
     assert_close(loss_of(network), loss_of(other) + 0.1)  # one nat at the start of annealing
     gradients = [torch.autograd.grad(loss_of(each), [each.encoder.gaussian.weight])[0] for each in (network, other)]
@@ -196,9 +196,9 @@ def test_a_fit_hears_more_the_more_it_is_told() -> None:
         steps=300, users_per_batch=32, max_context=10, targets=10, learning_rate=5e-3, validate_every=50,
         threads=1, device="cpu",
     )  # fmt: skip
-    model = fit_spl(
+    model = SPL.fit(
         index.of_users(torch.arange(200)), pair.flatten(0, 2), validation=index.of_users(torch.arange(200, 260)),
-        config=SPLConfig(latent=16, hidden=32), training=training,
+        training=training,
     )  # fmt: skip
     assert model.name == "spl"
     assert model.notes["validation_active_units"] >= 2

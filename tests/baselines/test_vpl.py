@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
 from tacit.baselines.pairs import Pairs, pairs_of
-from tacit.baselines.vpl import VPL, VPLConfig, VPLNetwork, anneal, fit_vpl, gaussian_kl, normalised
+from tacit.baselines.vpl import LATENT, VPL, VPLConfig, VPLNetwork, anneal, gaussian_kl, normalised
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch
 from tacit.episodes.episode import Episode
@@ -20,14 +20,12 @@ from tacit.testing.samples import random_choices
 from tacit.training import TrainingConfig
 from tacit.training.config import ObjectiveConfig
 
-SMALL: dict[str, Any] = {"latent": 8, "hidden": 16}
-
 
 def moved_network(dim: int, seed: int, **config: Any) -> VPLNetwork:
     """An untrained network, every weight of it off its start."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        network = VPLNetwork(dim, VPLConfig.model_validate({**SMALL, **config}))
+        network = VPLNetwork(dim, VPLConfig(**config))
         network.standardizer.fit(0.5 + 2 * torch.randn(50, dim))
         for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -43,7 +41,7 @@ class TestVPLOfOneNumber(SavedModelConformance):
     dim = 1
 
     def make(self, seed: int) -> VPL:
-        return VPL(moved_network(self.dim, seed, samples=2), temperature=1.3)
+        return VPL(moved_network(self.dim, seed), temperature=1.3)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -56,7 +54,7 @@ def test_the_kl_is_that_of_torch() -> None:
     assert_close(gaussian_kl(mean, log_variance), expected)
     network, pairs = moved_network(4, 0).double(), pairs_of(random_choices(3, 5, 4))
     fitted = network.adapt(pairs)
-    _, kl = network.draw(fitted, random(3, 8))
+    _, kl = network.draw(fitted, random(3, LATENT))
     assert_close(kl, gaussian_kl(fitted["mean"], fitted["log_variance"]))
     assert (kl > 1e-3).all()
 
@@ -66,8 +64,10 @@ def test_z_has_the_length_of_a_typical_prior_draw() -> None:
     assert_close(normalised(z).norm(dim=-1), torch.full((4,), 3.0, dtype=torch.float64))
     assert_close(normalised(z) / z, (3 / z.norm(dim=-1, keepdim=True)).expand(4, 9))
     network = moved_network(4, 0)
-    drawn, _ = network.draw(network.adapt(pairs_of(random_choices(3, 5, 4, dtype=torch.float32))), torch.randn(3, 8))
-    assert_close(drawn.norm(dim=-1), torch.full((3,), math.sqrt(8)))
+    drawn, _ = network.draw(
+        network.adapt(pairs_of(random_choices(3, 5, 4, dtype=torch.float32))), torch.randn(3, LATENT)
+    )
+    assert_close(drawn.norm(dim=-1), torch.full((3,), math.sqrt(LATENT)))
 
 
 def test_annealing_is_half_a_cosine_again_and_again() -> None:
@@ -86,10 +86,11 @@ def loss_of(network: VPLNetwork, episode: Episode) -> Tensor:
     return network.loss(episode, ObjectiveConfig(), torch.Generator().manual_seed(3))
 
 
-def test_the_loss_is_the_likelihood_of_one_draw_plus_the_annealed_kl() -> None:
-    network, episode = moved_network(4, 0, kl_weight=0.5, cycle_steps=4), episode_of(5)
+def test_the_loss_is_the_likelihood_of_one_draw_plus_the_annealed_kl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacit.baselines.vpl.CYCLE", 4)
+    network, episode = moved_network(4, 0, kl_weight=0.5), episode_of(5)
     fitted = network.posterior(episode.context)
-    noise = torch.randn(6, 8, generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(6, LATENT, generator=torch.Generator().manual_seed(3))
     z = normalised(fitted["mean"] + (fitted["log_variance"] / 2).exp() * noise)
     reward = network.decoder(network.decoder.item(episode.target.vectors.flatten(1, 2)), z).unflatten(1, (5, 2))
     kl = gaussian_kl(fitted["mean"], fitted["log_variance"]).mean()
@@ -126,10 +127,10 @@ def test_a_pair_of_weight_two_counts_like_two_pairs() -> None:
 
 def test_active_units_are_those_that_tell_users_apart() -> None:
     network, episode = moved_network(4, 0), episode_of(5)
-    assert network.active_units(episode)["active_units"] > 0
+    assert network.diagnose(episode)["active_units"] > 0
     with torch.no_grad():
         network.encoder.gaussian.weight.zero_()
-    assert network.active_units(episode) == {"active_units": 0.0}
+    assert network.diagnose(episode) == {"active_units": 0.0}
 
 
 def users(count: int, seed: int) -> tuple[ChoiceIndex, Tensor]:
@@ -154,9 +155,9 @@ TRAINING = TrainingConfig(
 def test_a_fit_hears_more_the_more_it_is_told() -> None:
     """Accuracy rises with k, is chance without choices and no better with another user's."""
     index, pair = users(260, seed=0)
-    model = fit_vpl(
+    model = VPL.fit(
         index.of_users(torch.arange(200)), pair.flatten(0, 2), validation=index.of_users(torch.arange(200, 260)),
-        config=VPLConfig(latent=16, hidden=32), training=TRAINING,
+        training=TRAINING,
     )  # fmt: skip
     assert model.notes["validation_active_units"] >= 2
     _, test = users(100, seed=1)
@@ -172,21 +173,22 @@ def test_a_fit_hears_more_the_more_it_is_told() -> None:
     assert accuracy(context.of_users(torch.arange(100).roll(1))) < 0.6
 
 
-def test_a_resumed_fit_anneals_on(tmp_path: Path) -> None:
+def test_a_resumed_fit_anneals_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The count of steps is part of the checkpoint: cut and resumed is the same as never cut, bit for bit."""
+    monkeypatch.setattr("tacit.baselines.vpl.CYCLE", 3)
     index, pair = users(12, seed=0)
     training = TRAINING.model_copy(update={"steps": 8, "validate_every": 2})
     settings: dict[str, Any] = {
         "validation": index.of_users(torch.arange(8, 12)),
-        "config": VPLConfig(**SMALL, kl_weight=1.0, cycle_steps=3), "training": training,
+        "config": VPLConfig(kl_weight=1.0), "training": training,
     }  # fmt: skip
     train = index.of_users(torch.arange(8)), pair.flatten(0, 2)
-    whole = fit_vpl(*train, **settings)
+    whole = VPL.fit(*train, **settings)
 
     def cut(event: dict[str, Any]) -> None:
         if event["event"] == "step" and event["step"] == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_vpl(*train, **settings, folder=tmp_path, on_event=cut)
-    assert fit_vpl(*train, **settings, folder=tmp_path).fingerprint == whole.fingerprint
+        VPL.fit(*train, **settings, folder=tmp_path, on_event=cut)
+    assert VPL.fit(*train, **settings, folder=tmp_path).fingerprint == whole.fingerprint

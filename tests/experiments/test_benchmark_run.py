@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from tacit.baselines import baselines
+from tacit.baselines.method import BUDGET
 from tacit.choices import ChoiceIndex
 from tacit.errors import ChoiceError, ConfigError
-from tacit.evaluation.benchmark import METHODS, Method, run_benchmark, tune
 from tacit.evaluation.benchmark import run as run_module
+from tacit.evaluation.benchmark import run_benchmark, tune
 from tacit.evaluation.benchmark.cell import Cell, measure_cell, read_cell, write_cell
 from tacit.evaluation.benchmark.datasets import DATASETS, Sources
-from tacit.evaluation.benchmark.methods import BUDGET
+from tacit.evaluation.benchmark.methods import find_method
 from tacit.evaluation.benchmark.report import to_markdown
 from tacit.evaluation.benchmark.results import combine
 from tacit.evaluation.benchmark.run import Job, measure_all
@@ -60,9 +62,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = replace(DATASETS["synthetic"], name="small", family="small", make=small_task)
     monkeypatch.setitem(DATASETS._parts, "small", dataset)
     for name in ("np_btl", "btl", "mixture", "oracle"):
-        method = METHODS[name]
-        grid = tuple({"config": dict(g.get("config", {})), **QUICK} for g in method.grid)
-        monkeypatch.setitem(METHODS, name, replace(method, grid=grid))
+        grid = tuple({"config": dict(g.get("config", {})), **QUICK} for g in baselines[name].grid)
+        monkeypatch.setattr(baselines[name], "grid", grid)
     for cached in (run_module.task_of, *_find_caches()):
         cached.cache_clear()
 
@@ -99,7 +100,7 @@ def test_personal_methods_beat_pooled_and_nobody_leaks(tmp_path: Path) -> None:
 
 
 def test_finished_cells_are_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = [Job.of("small", 0, "btl", METHODS["btl"].grid[0]), Job.of("small", 1, "btl", METHODS["btl"].grid[0])]
+    jobs = [Job.of("small", 0, "btl", baselines["btl"].grid[0]), Job.of("small", 1, "btl", baselines["btl"].grid[0])]
     seen: list[tuple[int, int]] = []
     first = measure_all(jobs[:1], sources(tmp_path), workers=1)
     measured = []
@@ -113,7 +114,7 @@ def test_finished_cells_are_not_measured_again(tmp_path: Path, monkeypatch: pyte
 
 def test_a_cell_is_a_function_of_its_seed() -> None:
     task = small_task(0, Sources())
-    one, two = (measure_cell(task, METHODS["np_btl"], METHODS["np_btl"].grid[0], "test") for _ in range(2))
+    one, two = (measure_cell(task, "np_btl", baselines["np_btl"].grid[0], "test") for _ in range(2))
     assert torch.equal(one.nll, two.nll)
     assert torch.equal(one.accuracy, two.accuracy)
 
@@ -148,16 +149,18 @@ def test_tuning_never_sees_test_users(tmp_path: Path, monkeypatch: pytest.Monkey
     losses = tuned.origin["validation_nll"]["small"]
     assert set(losses) == {"btl", "mixture"}  # an upper line is not tuned
     best = losses["mixture"].index(min(losses["mixture"]))
-    assert tuned.of("small", "mixture") == METHODS["mixture"].grid[best]
+    assert tuned.of("small", "mixture") == baselines["mixture"].grid[best]
     assert read_tuned(file) == tuned
     with pytest.raises(AssertionError, match="test users"):
         run_benchmark(["small"], ["btl"], [0], sources(tmp_path), tuned, workers=1)
 
 
-def test_every_method_has_the_same_budget() -> None:
-    assert {len(method.grid) for method in METHODS.values()} == {BUDGET}
-    with pytest.raises(ConfigError, match="every method has"):
-        Method("greedy", "greedy", "published", METHODS["btl"].fit, METHODS["btl"].grid * 2)
+def test_every_method_has_the_same_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {len(method.grid) for method in baselines.values()} == {BUDGET}
+    greedy = type("Greedy", (baselines["btl"],), {"grid": baselines["btl"].grid * 2})
+    monkeypatch.setitem(baselines._parts, "greedy", greedy)
+    with pytest.raises(ConfigError, match="'greedy' brings 8 settings; every method has 4"):
+        find_method("greedy")
 
 
 def planted(gain: float, shuffled: float, start: float = 0.0) -> list[Cell]:

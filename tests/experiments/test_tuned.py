@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import tacit
+from tacit.baselines import baselines
 from tacit.evaluation.benchmark.datasets import DATASETS
-from tacit.evaluation.benchmark.methods import METHODS
 from tacit.evaluation.benchmark.tuning import read_tuned, tuned_on
 from tacit_experiments.datasets import TUNED as FILE
 
@@ -17,10 +17,10 @@ FAMILIES = sorted({dataset.family for dataset in DATASETS.values()})
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_method_was_tuned_on_every_family(family: str) -> None:
-    wanted = {name for name, method in METHODS.items() if not method.needs_types}
+    wanted = {name for name, method in baselines.items() if method.kind != "upper"}
     assert set(TUNED.settings[family]) == wanted
     for name, settings in TUNED.settings[family].items():
-        grid, losses = json.loads(json.dumps(METHODS[name].grid)), TUNED.origin["validation_nll"][family][name]
+        grid, losses = json.loads(json.dumps(baselines[name].grid)), TUNED.origin["validation_nll"][family][name]
         assert settings in grid, f"{name}: the grid has changed; tune again"
         assert len(losses) == len(grid)
         assert losses[grid.index(settings)] == min(losses)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from tacit.baselines import fit_pooled
+from tacit.baselines import PooledBTL
 from tacit.choices import ChoiceIndex
 from tacit.episodes import ChoiceBatch
 from tacit.errors import ConfigError
@@ -32,7 +32,7 @@ def opposed(seed: int, users: int) -> tuple[ChoiceIndex, Tensor]:
 @pytest.fixture(scope="module")
 def fitted() -> tuple[RewardModel, RewardModel, Tensor]:
     (train, vectors), (validation, _) = opposed(1, 60), opposed(2, 20)
-    pooled = fit_pooled(train, vectors, validation=validation, config=CONFIG, training=TRAINING)
+    pooled = PooledBTL.fit(train, vectors, validation=validation, config=CONFIG, training=TRAINING)
     given = {"validation": validation, "config": CONFIG, "training": TRAINING}
     return fit_reward(train, vectors, pooled=pooled, **given), pooled, vectors
 

@@ -7,7 +7,7 @@ import torch
 from reward_problems import problem, short, small
 from torch.testing import assert_close
 
-from tacit.baselines import fit_pooled
+from tacit.baselines import PooledBTL
 from tacit.rewards import RewardConfig, RewardModel, fit_reward
 from tacit.rewards.ensemble import fit_scale, folds, join_members
 from tacit.rewards.episodic_fit import FitData, fit_data
@@ -100,7 +100,7 @@ def test_the_personal_part_is_as_large_as_it_serves(differ: bool, least: float, 
     data = fit_data(**users.settings())
     config, training = small(dropout=0.3), short(steps=60)
     networks = []
-    pooled = fit_pooled(**users.settings(), config=config, training=training)
+    pooled = PooledBTL.fit(**users.settings(), config=config, training=training)
     for seed in range(2):
         model = fit_reward(**users.settings(), config=config, training=short(steps=60, seed=seed), pooled=pooled)
         networks.append(model.network)

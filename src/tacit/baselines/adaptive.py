@@ -1,7 +1,7 @@
 """What published methods share as `PreferenceModel`s: they keep a user's choices and fit the user on them.
 
-A method is one file: a config, a network (`AdaptiveNetwork`: how a user is fitted, how items are scored), a model
-class of three lines and a `fit_...` function. States, saving, explanations and checks are here.
+A method is one file: a config, a network (`AdaptiveNetwork`: how a user is fitted, how items are scored) and a model
+class that registers with what the benchmark needs to know. Fitting, states, saving, explanations and checks are here.
 """
 
 import hashlib
@@ -17,19 +17,24 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from tacit.baselines.method import Kind, Settings
 from tacit.baselines.pairs import Pairs, pairs_of
+from tacit.choices.index import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ChoiceError, ModelFormatError, StateMismatchError
+from tacit.events import Listener
 from tacit.files import atomic_folder
+from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
 from tacit.rewards.explain import centred, explanations
 from tacit.rewards.model_folder import adopt_weights, own_tensors, read_config, read_tensors, write_folder
 from tacit.rewards.network import Standardizer
 from tacit.rewards.protocol import Explanation
+from tacit.training.config import TrainingConfig
 from tacit.training.loop import Trainable
 
 __all__ = ["AdaptedUsers", "AdaptiveModel", "AdaptiveNetwork", "Fitted"]
 
-VERSION = 1
+VERSION = 2
 
 Fitted = Mapping[str, Tensor]
 """What a method knows of each user: named tensors, the first axis of each is `users`."""
@@ -38,6 +43,11 @@ Fitted = Mapping[str, Tensor]
 class AdaptiveNetwork(Trainable, ABC):
     """The maths of one method over STANDARDISED item vectors; a `Predictor` for calibration.
 
+    Args:
+        dim: size of an item vector.
+        config: the method's settings.
+        n_users: training users, for methods that keep a row of each.
+
     Attributes:
         has_uncertainty: whether `doubt` returns something.
     """
@@ -45,9 +55,9 @@ class AdaptiveNetwork(Trainable, ABC):
     has_uncertainty: ClassVar[bool] = False
     ties: bool = False
 
-    def __init__(self, dim: int, config: BaseModel) -> None:
+    def __init__(self, dim: int, config: BaseModel, n_users: int = 1) -> None:
         super().__init__()
-        self.dim, self.config = dim, config
+        self.dim, self.config, self.n_users = dim, config, n_users
         self.standardizer = Standardizer(dim)
 
     @abstractmethod
@@ -73,6 +83,9 @@ class AdaptiveNetwork(Trainable, ABC):
         """`adapt` on standardised choices."""
         return self.adapt(pairs_of(choices))
 
+    def begin(self, data: FitData) -> None:
+        """Called before training, for starts that are read off the data."""
+
 
 @dataclass(frozen=True)
 class AdaptedUsers:
@@ -95,6 +108,7 @@ class _Saved(BaseModel):
     kind: str
     version: int = VERSION
     dim: int = Field(ge=1, le=2**20)
+    n_users: int = Field(ge=1, le=10**9)
     settings: dict[str, Any]
     temperature: float = Field(gt=0)
     notes: dict[str, Any]
@@ -102,7 +116,7 @@ class _Saved(BaseModel):
 
 @dataclass(frozen=True)
 class AdaptiveModel:
-    """A fitted method as a `PreferenceModel`; subclasses name their network and config.
+    """A fitted method as a `PreferenceModel` and a `Method` of the benchmark; subclasses name network and config.
 
     Attributes:
         network: the weights, on the CPU, in evaluation mode; treat as read-only.
@@ -116,14 +130,70 @@ class AdaptiveModel:
     fingerprint: str = field(init=False, repr=False)
 
     name: ClassVar[str]
-    network_class: ClassVar[type[AdaptiveNetwork]]
-    config_class: ClassVar[type[BaseModel]]
+    label: ClassVar[str]
+    kind: ClassVar[Kind]
+    network_class: ClassVar[type[Any]]
+    config_class: ClassVar[type[Any]]
+    grid: ClassVar[tuple[Settings, ...]]
+    training: ClassVar[Mapping[str, Any]] = {}
+    """Where a method's training departs from the defaults of `TrainingConfig`, unless it is told how to train."""
 
     def __post_init__(self) -> None:
         digest = hashlib.blake2b(self.network.config.model_dump_json().encode(), digest_size=8)
         for name, value in sorted(own_tensors(self.network).items()):
             digest.update(name.encode() + value.detach().contiguous().numpy().tobytes())
         object.__setattr__(self, "fingerprint", digest.hexdigest())
+
+    @classmethod
+    def fit(
+        cls,
+        choices: ChoiceIndex,
+        vectors: Tensor,
+        *,
+        validation: ChoiceIndex,
+        target_groups: Tensor | None = None,
+        config: Any = None,
+        training: TrainingConfig | None = None,
+        name: str | None = None,
+        folder: Path | None = None,
+        on_event: Listener | None = None,
+    ) -> Self:
+        """Fit on the users of `choices`; stop and calibrate on those of `validation`.
+
+        Args:
+            choices, vectors, validation, target_groups: as for `fit_data`.
+            config: an instance of `config_class`; None = its defaults.
+            name, folder, on_event: as for `fit_network`.
+
+        Raises:
+            ChoiceError: too few users, or vectors that do not fit.
+        """
+        training = training or TrainingConfig(**cls.training)
+        data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
+        with seeded_modules(training.seed):
+            network = cls.network_class(vectors.shape[1], config or cls.config_class(), data.choices.n_users)
+        network.begin(data)
+        return cls.trained(network, data, training, name=name, folder=folder, on_event=on_event)
+
+    @classmethod
+    def trained(
+        cls,
+        network: Any,
+        data: FitData,
+        training: TrainingConfig,
+        *,
+        name: str | None,
+        folder: Path | None,
+        on_event: Listener | None,
+    ) -> Self:
+        """The model of a network that is still to be trained."""
+        result, temperature = fit_network(
+            network, data, training, settings=cls.name + network.config.model_dump_json(), name=name or cls.name,
+            folder=folder, on_event=on_event,
+        )  # fmt: skip
+        run = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
+        best = {f"validation_{key}": value for key, value in result.best.items()}
+        return cls(network, temperature, run | best)
 
     @property
     def dim(self) -> int:
@@ -149,7 +219,7 @@ class AdaptiveModel:
     def update(self, state: AdaptedUsers, choices: ChoiceBatch) -> AdaptedUsers:
         """Fit again on all choices."""
         self._check(state)
-        return self.infer(_joined(state.choices, choices))
+        return self.infer(state.choices.join(choices))
 
     def forget(self, state: AdaptedUsers, choices: ChoiceBatch) -> AdaptedUsers:
         """Fit again on what is left.
@@ -158,7 +228,7 @@ class AdaptiveModel:
             StateMismatchError: a choice to forget is not among the state's.
         """
         self._check(state)
-        return self.infer(_without(state.choices, choices))
+        return self.infer(state.choices.without(choices))
 
     @torch.no_grad()
     def score(self, state: AdaptedUsers, items: Tensor) -> Tensor:
@@ -186,8 +256,8 @@ class AdaptiveModel:
     def save(self, folder: str | PathLike[str]) -> None:
         """Write `config.json` and `model.safetensors` atomically."""
         saved = _Saved(
-            kind=self.name, dim=self.dim, settings=self.network.config.model_dump(mode="json"),
-            temperature=self.temperature, notes=self.notes,
+            kind=self.name, dim=self.dim, n_users=self.network.n_users, notes=self.notes,
+            settings=self.network.config.model_dump(mode="json"), temperature=self.temperature,
         )  # fmt: skip
         with atomic_folder(folder) as temporary:
             write_folder(temporary, saved, own_tensors(self.network))
@@ -210,7 +280,7 @@ class AdaptiveModel:
         if not math.isfinite(saved.temperature):
             raise ModelFormatError(f"{path / 'config.json'}: temperature is not finite; copy or train the model again")
         with torch.device("meta"):
-            network = cls.network_class(saved.dim, config)
+            network = cls.network_class(saved.dim, config, saved.n_users)
         file = path / "model.safetensors"
         adopt_weights(network, read_tensors(file), file)
         return cls(network.eval(), saved.temperature, saved.notes)
@@ -226,36 +296,3 @@ class AdaptiveModel:
                 f"this user state was made by model {state.fingerprint}, "
                 f"not by this one ({self.fingerprint}); infer it again from the choices"
             )
-
-
-def _joined(first: ChoiceBatch, second: ChoiceBatch) -> ChoiceBatch:
-    """The choices of both, of the same users; times and keys are not kept."""
-    slots = max(first.vectors.shape[2], second.vectors.shape[2])
-    wide = [_widened(batch, slots) for batch in (first, second)]
-    return ChoiceBatch(
-        torch.cat([batch.vectors for batch in wide], 1),
-        torch.cat([batch.rank for batch in wide], 1),
-        torch.cat([batch.weight for batch in wide], 1),
-    )
-
-
-def _widened(batch: ChoiceBatch, slots: int) -> ChoiceBatch:
-    extra = slots - batch.vectors.shape[2]
-    vectors = torch.nn.functional.pad(batch.vectors, (0, 0, 0, extra))
-    return ChoiceBatch(vectors, torch.nn.functional.pad(batch.rank, (0, extra), value=-1), batch.weight)
-
-
-def _without(kept: ChoiceBatch, gone: ChoiceBatch) -> ChoiceBatch:
-    """`kept` with one equal choice struck out (weight 0) for each real choice of `gone`."""
-    slots = max(kept.vectors.shape[2], gone.vectors.shape[2])
-    kept, gone = _widened(kept, slots), _widened(gone, slots)
-    weight = kept.weight.clone()
-    for user, choice in (gone.weight > 0).nonzero().tolist():
-        real = (gone.rank[user, choice] >= 0).unsqueeze(-1)
-        same = (kept.rank[user] == gone.rank[user, choice]).all(-1)
-        same &= ((kept.vectors[user] == gone.vectors[user, choice]) | ~real).all(-1).all(-1)
-        same &= weight[user] > 0
-        if not bool(same.any()):
-            raise StateMismatchError("a choice to forget is not in this state; forget only choices it was made from")
-        weight[user, same.nonzero()[0, 0]] = 0
-    return ChoiceBatch(kept.vectors, kept.rank, weight)

@@ -6,11 +6,13 @@ Deviations: the Gaussian link by default (`link="dpl"` is the published logistic
 scale, are fixed by mean s = 1 over training items.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from tacit.baselines import baselines
+from tacit.baselines.pooled import PooledBTL
 from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
 from tacit.encoders.posterior import LatentPosterior
@@ -18,12 +20,10 @@ from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ChoiceError
 from tacit.likelihoods import mean_variance
 from tacit.rewards.config import RewardConfig
-from tacit.rewards.fit import fit_reward
 from tacit.rewards.heads.head import RewardHead
-from tacit.rewards.model import RewardModel
 from tacit.rewards.network import RewardNetwork
 
-__all__ = ["DPL", "PublishedDPL", "fit_dpl"]
+__all__ = ["DPL", "PublishedDPL"]
 
 
 class MeanVarianceHead(RewardHead):
@@ -87,11 +87,18 @@ class PublishedMeanVarianceNetwork(MeanVarianceNetwork):
     link: ClassVar[mean_variance.Link] = "dpl"
 
 
-class DPL(RewardModel):
+@baselines.register("dpl")
+class DPL(PooledBTL):
     """The mean-variance model as a `PreferenceModel` (users change nothing)."""
 
     name: ClassVar[str] = "dpl"
+    label: ClassVar[str] = "DPL"
     network_class: ClassVar[type[RewardNetwork]] = MeanVarianceNetwork
+
+    @classmethod
+    def fit(cls, choices: ChoiceIndex, vectors: Tensor, **settings: Any) -> Self:
+        """`fit_reward` with the mean-variance likelihood; `settings` are its other arguments."""
+        return super().fit(choices, vectors, **{"name": cls.name, **settings})
 
 
 class PublishedDPL(DPL):
@@ -99,17 +106,3 @@ class PublishedDPL(DPL):
 
     name: ClassVar[str] = "dpl_published"
     network_class: ClassVar[type[RewardNetwork]] = PublishedMeanVarianceNetwork
-
-
-def fit_dpl(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    config: RewardConfig | None = None,
-    link: mean_variance.Link = "normal",
-    **settings: Any,
-) -> DPL:
-    """`fit_reward` with the mean-variance likelihood; `settings` are its other arguments."""
-    pooled = (config or RewardConfig()).pooled()
-    kind = DPL if link == "normal" else PublishedDPL
-    return fit_reward(choices, vectors, config=pooled, model_class=kind, **{"name": kind.name, **settings})

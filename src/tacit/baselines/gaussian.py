@@ -14,15 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from tacit.baselines.adaptive import AdaptiveNetwork, Fitted
-from tacit.baselines.pooled import fit_pooled
+from tacit.baselines.pooled import PooledBTL
 from tacit.choices.index import ChoiceIndex
-from tacit.encoders.encoder import Widths
 from tacit.events import Listener
 from tacit.rewards.config import RewardConfig
 from tacit.rewards.episodic_fit import FitData, fit_data
 from tacit.rewards.expected_preference import expected_sigmoid
 from tacit.rewards.heads.bilinear import BilinearHead
-from tacit.rewards.heads.head import HeadConfig
 from tacit.training.config import TrainingConfig
 
 __all__ = ["GaussianConfig", "GaussianNetwork", "fit_population"]
@@ -36,14 +34,13 @@ class GaussianConfig(BaseModel):
     Attributes:
         components: principal components kept; the fit lowers it to what the items have.
         base: what the population's mean reward builds on besides the components: nothing, or the pooled BTL's `mlp`.
-        hidden, dropout: of that MLP.
+        dropout: in that MLP.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     components: int = Field(default=32, ge=1, le=4096)
     base: Literal["zero", "mlp"] = "zero"
-    hidden: Widths = (128,)
     dropout: float = Field(default=0.3, ge=0, lt=1)
 
 
@@ -58,11 +55,11 @@ class GaussianNetwork(AdaptiveNetwork):
     has_uncertainty: ClassVar[bool] = True
     basis: Tensor
 
-    def __init__(self, dim: int, config: GaussianConfig) -> None:
+    def __init__(self, dim: int, config: GaussianConfig, n_users: int = 1) -> None:
         super().__init__(dim, config)
         self.register_buffer("basis", torch.zeros(dim, config.components))
         mlp = config.base == "mlp"
-        self.base = BilinearHead(dim, 0, HeadConfig(hidden=config.hidden), dropout=config.dropout) if mlp else None
+        self.base = BilinearHead(dim, 0, dropout=config.dropout) if mlp else None
 
     @abstractmethod
     def gap(self, fitted: Fitted, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,14 +114,12 @@ def fit_population(
     network.standardizer.load_state_dict(data.standardizer.state_dict())
     network.fit_basis(data.vectors[data.used])
     if network.base is not None:
-        pooled = fit_pooled(
+        pooled = PooledBTL.fit(
             choices,
             vectors,
             validation=validation,
             target_groups=target_groups,
-            config=RewardConfig.model_validate(
-                {"encoder": "none", "head": {"hidden": config.hidden}, "dropout": config.dropout}
-            ),
+            config=RewardConfig(dropout=config.dropout),
             training=training,
             name=f"{name}-base",
             folder=folder / "base" if folder else None,

@@ -25,59 +25,52 @@ Deviations:
   here share these.
 """
 
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tacit.baselines import baselines
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
-from tacit.baselines.fit import fit_adaptive
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, pairs_of
-from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
 from tacit.episodes.episode import Episode
 from tacit.objectives.reward import nll
-from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.training.config import ObjectiveConfig
 
-__all__ = ["GPO", "GPOConfig", "GPONetwork", "fit_gpo"]
+__all__ = ["GPO", "GPOConfig", "GPONetwork"]
+
+
+WIDTH, HEADS = 64, 4
 
 
 class GPOConfig(BaseModel):
-    """Sizes of the transformer; `width` must be a multiple of `heads`."""
+    """Blocks of the transformer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    width: int = Field(default=64, ge=1, le=65536)
-    heads: int = Field(default=4, ge=1, le=1024)
     layers: int = Field(default=2, ge=1, le=64)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; change either")
-        return self
 
 
 class _Block(nn.Module):
     """Pre-norm attention of some tokens to weighted context tokens, then a feed-forward step on each."""
 
-    def __init__(self, config: GPOConfig) -> None:
+    def __init__(self, dropout: float) -> None:
         super().__init__()
-        width = config.width
-        self.heads = config.heads
-        self.norm = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-        self.feed = nn.Sequential(nn.LayerNorm(width), mlp([width, width, width], dropout=config.dropout))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.query = nn.Linear(WIDTH, WIDTH)
+        self.key_value = nn.Linear(WIDTH, 2 * WIDTH)
+        self.out = nn.Linear(WIDTH, WIDTH)
+        self.feed = nn.Sequential(nn.LayerNorm(WIDTH), mlp([WIDTH, WIDTH, WIDTH], dropout=dropout))
 
     def forward(self, tokens: Tensor, context: Tensor, log_weight: Tensor) -> Tensor:
         """Float[users tokens width] from context Float[users rows width] with log_weight Float[users rows]."""
-        query = self.query(self.norm(tokens)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        key_value = self.key_value(self.norm(context)).unflatten(-1, (2, self.heads, -1))
+        query = self.query(self.norm(tokens)).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        key_value = self.key_value(self.norm(context)).unflatten(-1, (2, HEADS, -1))
         key, value = key_value.permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=log_weight[:, None, None, :])
         tokens = tokens + self.out(mixed.transpose(1, 2).flatten(2))
@@ -89,13 +82,13 @@ class GPONetwork(AdaptiveNetwork):
 
     config: GPOConfig
 
-    def __init__(self, dim: int, config: GPOConfig) -> None:
+    def __init__(self, dim: int, config: GPOConfig, n_users: int = 1) -> None:
         super().__init__(dim, config)
-        self.embed_choice = mlp([2 * dim, config.width, config.width], dropout=config.dropout)
-        self.embed_item = mlp([dim, config.width, config.width], dropout=config.dropout)
-        self.null = nn.Parameter(torch.zeros(config.width))
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
-        self.read = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, 1, bias=False))
+        self.embed_choice = mlp([2 * dim, WIDTH, WIDTH], dropout=config.dropout)
+        self.embed_item = mlp([dim, WIDTH, WIDTH], dropout=config.dropout)
+        self.null = nn.Parameter(torch.zeros(WIDTH))
+        self.blocks = nn.ModuleList(_Block(config.dropout) for _ in range(config.layers))
+        self.read = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 1, bias=False))
 
     def adapt(self, pairs: Pairs) -> Fitted:
         """`rows` Float[users layers 1+pairs width], what each layer attends to, and `log_weight` Float[users 1+pairs].
@@ -129,22 +122,12 @@ class GPONetwork(AdaptiveNetwork):
         return nll(functional.logsigmoid(winner - loser).unsqueeze(0), pairs.weight)
 
 
+@baselines.register("gpo")
 class GPO(AdaptiveModel):
     """GPO as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "gpo"
-    network_class: ClassVar[type[AdaptiveNetwork]] = GPONetwork
-    config_class: ClassVar[type[BaseModel]] = GPOConfig
-
-
-def fit_gpo(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    config: GPOConfig | None = None,
-    training: TrainingConfig | None = None,
-    **settings: Any,
-) -> GPO:
-    """Meta-learn GPO; `settings` are `fit_adaptive`'s other arguments."""
-    training = training or TrainingConfig(steps=500, users_per_batch=32)
-    return fit_adaptive(GPO, config or GPOConfig(), choices, vectors, training=training, **settings)
+    name = "gpo"
+    label, kind = "GPO", "published"
+    network_class, config_class = GPONetwork, GPOConfig
+    grid = grid({}, {"dropout": 0.3}, {"layers": 3}, {"dropout": 0.3, "principal": 32})
+    training: ClassVar = {"steps": 500, "users_per_batch": 32}

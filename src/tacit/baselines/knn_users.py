@@ -17,13 +17,13 @@ Source: kernel regression (Nadaraya, 1964; Watson, 1964) over users as in neighb
 et al., 1994, "GroupLens"), with the likelihood of the choices as the kernel where GroupLens correlates ratings: two
 users need no item in common. There is no published reference implementation for choices between texts, so e(y)
 (principal components of the standardised training items, scaled by one number so that their mean squared norm is 1),
-logistic rewards and the kernel are ours. `precision` and `tau`, where not given, are those with the best NLL on
+logistic rewards and the kernel are ours. The precision and tau are those with the best NLL on
 validation users, this method's early stopping. Rewards are linear in the vectors: on the 1-D world, where users differ
 by a kink, it stays at the population's accuracy.
 """
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,8 +31,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from torch.nn.utils.rnn import pad_sequence
 
+from tacit.baselines import baselines
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
 from tacit.baselines.logistic import laplace_posterior
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, training_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.events import Listener
@@ -40,9 +42,10 @@ from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.episodic_fit import FitData, fit_data
 from tacit.training.config import TrainingConfig
 
-__all__ = ["KNNConfig", "KNNNetwork", "KNNUsers", "fit_knn_users"]
+__all__ = ["KNNConfig", "KNNNetwork", "KNNUsers"]
 
 PRECISIONS = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+"""Of a user's departure from the population; 1 lets rewards of users differ by about 1 nat per item."""
 TAUS = (0.5, 1.0, 2.0, 4.0, 8.0)
 POPULATION_PRECISION = 1.0
 BLOCK = 2**22
@@ -51,23 +54,17 @@ USERS_AT_ONCE = 64
 
 
 class KNNConfig(BaseModel):
-    """Settings; a fit fills in what is None and the two sizes.
+    """Settings.
 
     Attributes:
         components: principal components of items; the fit lowers it to what the vectors have.
-        precision: of a user's departure from the population; 1 lets rewards of users differ by about 1 nat per item.
-        tau: what divides the log-likelihood of choices in the users' weights.
         neighbours: how many training users count; None counts all.
-        n_users: training users, set by the fit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     components: int = Field(default=32, ge=1, le=4096)
-    precision: float | None = Field(default=None, gt=0)
-    tau: float | None = Field(default=None, gt=0)
     neighbours: int | None = Field(default=None, ge=1)
-    n_users: int = Field(default=1, ge=1, le=10**7)
 
 
 class KNNNetwork(AdaptiveNetwork):
@@ -76,16 +73,19 @@ class KNNNetwork(AdaptiveNetwork):
     Attributes:
         basis: Float64[dim components], from standardised vectors to e(y).
         table: Float64[n_users components], w_u.
+        tau: Float64[], what divides the log-likelihood of choices in the users' weights.
     """
 
     config: KNNConfig
     basis: Tensor
     table: Tensor
+    tau: Tensor
 
-    def __init__(self, dim: int, config: KNNConfig) -> None:
-        super().__init__(dim, config)
+    def __init__(self, dim: int, config: KNNConfig, n_users: int = 1) -> None:
+        super().__init__(dim, config, n_users)
         self.register_buffer("basis", torch.zeros(dim, config.components, dtype=torch.float64))
-        self.register_buffer("table", torch.zeros(config.n_users, config.components, dtype=torch.float64))
+        self.register_buffer("table", torch.zeros(n_users, config.components, dtype=torch.float64))
+        self.register_buffer("tau", torch.ones((), dtype=torch.float64))
 
     def features(self, items: Tensor) -> Tensor:
         """e(y), Float64[... components] of Float[... dim]."""
@@ -106,68 +106,67 @@ class KNNNetwork(AdaptiveNetwork):
         if self.config.neighbours is not None and self.config.neighbours < len(self.table):
             last = fit.topk(self.config.neighbours).values[:, -1:]
             fit = fit.masked_fill(fit < last - 1e-9, -torch.inf)  # rounding must not part users who are as likely
-        return {"weight": (fit / (self.config.tau or 1.0)).softmax(-1) @ self.table}
+        return {"weight": (fit / self.tau).softmax(-1) @ self.table}
 
     def rewards(self, fitted: Fitted, items: Tensor) -> Tensor:
         """Float[users items]."""
         return (self.features(items) @ fitted["weight"].unsqueeze(-1)).squeeze(-1).to(items.dtype)
 
 
+@baselines.register("knn")
 class KNNUsers(AdaptiveModel):
     """kNN over users as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "knn_users"
-    network_class: ClassVar[type[AdaptiveNetwork]] = KNNNetwork
-    config_class: ClassVar[type[BaseModel]] = KNNConfig
+    name = "knn_users"
+    label, kind = "kNN users", "strong"
+    network_class, config_class = KNNNetwork, KNNConfig
+    grid = grid({}, {"components": 64}, {"components": 128}, {"neighbours": 50})
 
+    @classmethod
+    def fit(
+        cls,
+        choices: ChoiceIndex,
+        vectors: Tensor,
+        *,
+        validation: ChoiceIndex,
+        target_groups: Tensor | None = None,
+        config: KNNConfig | None = None,
+        training: TrainingConfig | None = None,
+        name: str | None = None,
+        folder: Path | None = None,
+        on_event: Listener | None = None,
+    ) -> Self:
+        """Fit a reward per training user; choose precision, tau and temperature on the users of `validation`.
 
-def fit_knn_users(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
-    config: KNNConfig | None = None,
-    training: TrainingConfig | None = None,
-    name: str = KNNUsers.name,
-    folder: Path | None = None,
-    on_event: Listener | None = None,
-) -> KNNUsers:
-    """Fit a reward per training user; choose precision, tau and temperature on the users of `validation`.
+        Args:
+            training: only the shape and seed of validation episodes are taken from it.
+            folder: not used; a fit takes seconds and leaves nothing to resume.
+        """
+        config, training = config or KNNConfig(), training or TrainingConfig()
+        data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
+        config = config.model_copy(update={"components": min(config.components, vectors.shape[1])})
+        network = KNNNetwork(vectors.shape[1], config, data.choices.n_users).eval()
+        network.standardizer.load_state_dict(data.standardizer.state_dict())
+        network.basis.copy_(_principal(data.vectors[data.used], config.components))
+        episodes, gaps, weights = data.episodes(training), *_by_user(data, network)
+        emit = on_event or (lambda event: None)
+        emit({"event": "start", "name": name or cls.name, "step": 0, "steps": 1})
 
-    Args:
-        choices, vectors, validation, target_groups: as for `fit_data`.
-        training: only the shape and seed of validation episodes are taken from it.
-        folder: not used; a fit takes seconds and leaves nothing to resume.
+        with torch.no_grad():
+            centre = 0 * network.basis[0]
+            everybody = _user_weights([torch.cat(gaps)], [torch.cat(weights)], centre, POPULATION_PRECISION)
+            tables = {p: _user_weights(gaps, weights, everybody[0], p) for p in PRECISIONS}
 
-    Raises:
-        ChoiceError: too few users, or vectors that do not fit.
-    """
-    config, training = config or KNNConfig(), training or TrainingConfig()
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    sizes = {"components": min(config.components, vectors.shape[1]), "n_users": data.choices.n_users}
-    network = KNNNetwork(vectors.shape[1], config.model_copy(update=sizes)).eval()
-    network.standardizer.load_state_dict(data.standardizer.state_dict())
-    network.basis.copy_(_principal(data.vectors[data.used], sizes["components"]))
-    episodes, gaps, weights = data.episodes(training), *_by_user(data, network)
-    emit = on_event or (lambda event: None)
-    emit({"event": "start", "name": name, "step": 0, "steps": 1})
+        def nll(precision: float, tau: float) -> float:
+            network.table.copy_(tables[precision])
+            network.tau.fill_(tau)
+            return measure(network, episodes)["nll"]
 
-    with torch.no_grad():
-        everybody = _user_weights([torch.cat(gaps)], [torch.cat(weights)], 0 * network.basis[0], POPULATION_PRECISION)
-        precisions = PRECISIONS if config.precision is None else (config.precision,)
-        tables = {p: _user_weights(gaps, weights, everybody[0], p) for p in precisions}
-
-    def nll(precision: float, tau: float) -> float:
-        network.table.copy_(tables[precision])
-        network.config = network.config.model_copy(update={"precision": precision, "tau": tau})
-        return measure(network, episodes)["nll"]
-
-    precision = min(tables, key=lambda p: nll(p, config.tau or 1.0))
-    tau = min(TAUS if config.tau is None else (config.tau,), key=lambda t: nll(precision, t))
-    notes = {"seed": training.seed, "precision": precision, "tau": tau, "validation_nll": nll(precision, tau)}
-    emit({"event": "end", "name": name, "step": 1, "steps": 1})
-    return KNNUsers(network, fit_temperature(network, episodes), notes)
+        precision = min(tables, key=lambda p: nll(p, 1.0))
+        tau = min(TAUS, key=lambda t: nll(precision, t))
+        notes = {"seed": training.seed, "precision": precision, "tau": tau, "validation_nll": nll(precision, tau)}
+        emit({"event": "end", "name": name or cls.name, "step": 1, "steps": 1})
+        return cls(network, fit_temperature(network, episodes), notes)
 
 
 def _principal(items: Tensor, components: int) -> Tensor:

@@ -23,15 +23,17 @@ users, the rule all methods share; items are standardised before the components 
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor
 
-from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines import baselines
+from tacit.baselines.adaptive import AdaptiveModel, Fitted
 from tacit.baselines.gaussian import GaussianConfig, GaussianNetwork, fit_population
 from tacit.baselines.logistic import LaplacePosterior, laplace_posterior
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, training_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.events import Listener
@@ -39,22 +41,16 @@ from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.episodic_fit import FitData
 from tacit.training.config import TrainingConfig
 
-__all__ = ["BayesianLogistic", "LaplaceConfig", "LaplaceNetwork", "fit_laplace"]
+__all__ = ["BayesianLogistic", "LaplaceConfig", "LaplaceNetwork"]
 
-VALIDATIONS = 10
+EM_STEPS, VALIDATIONS = 50, 10
 BLOCK = 2**22
 """Numbers in one padded block of training users: 32 MiB of float64."""
 
 
 class LaplaceConfig(GaussianConfig):
-    """Settings of the Bayesian logistic regression.
+    """The Gaussian baselines' settings, and nu, the shrinkage in users' worth of a round prior."""
 
-    Attributes:
-        em_steps: EM iterations at most.
-        shrinkage: nu, in users' worth of a round prior.
-    """
-
-    em_steps: int = Field(default=50, ge=1, le=10_000)
     shrinkage: float = Field(default=10.0, ge=0)
 
 
@@ -70,7 +66,7 @@ class LaplaceNetwork(GaussianNetwork):
     mean: Tensor
     factor: Tensor
 
-    def __init__(self, dim: int, config: LaplaceConfig) -> None:
+    def __init__(self, dim: int, config: LaplaceConfig, n_users: int = 1) -> None:
         super().__init__(dim, config)
         mean = torch.zeros(config.components + (self.base is not None), dtype=torch.float64)
         mean[config.components :] = 1
@@ -108,62 +104,62 @@ class LaplaceNetwork(GaussianNetwork):
         return _quadratic(features - features.mean(-2, keepdim=True), fitted["covariance"]).sqrt().to(items.dtype)
 
 
+@baselines.register("laplace")
 class BayesianLogistic(AdaptiveModel):
-    """Empirical-Bayes logistic regression with Laplace posteriors as a `PreferenceModel`."""
+    """Bayesian logistic regression with a learnt prior as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "bayesian_logistic"
-    network_class: ClassVar[type[AdaptiveNetwork]] = LaplaceNetwork
-    config_class: ClassVar[type[BaseModel]] = LaplaceConfig
+    name = "bayesian_logistic"
+    label, kind = "Bayesian logistic", "strong"
+    network_class, config_class = LaplaceNetwork, LaplaceConfig
+    grid = grid({}, {"components": 64}, {"base": "mlp"}, {"base": "mlp", "principal": 32})
 
+    @classmethod
+    def fit(
+        cls,
+        choices: ChoiceIndex,
+        vectors: Tensor,
+        *,
+        validation: ChoiceIndex,
+        target_groups: Tensor | None = None,
+        config: LaplaceConfig | None = None,
+        training: TrainingConfig | None = None,
+        name: str | None = None,
+        folder: Path | None = None,
+        on_event: Listener | None = None,
+    ) -> Self:
+        """Fit the prior on the users of `choices`; choose the EM iteration and the temperature on `validation`.
 
-def fit_laplace(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
-    config: LaplaceConfig | None = None,
-    training: TrainingConfig | None = None,
-    name: str = "bayesian_logistic",
-    folder: Path | None = None,
-    on_event: Listener | None = None,
-) -> BayesianLogistic:
-    """Fit the prior on the users of `choices`; choose the EM iteration and the temperature on `validation`.
-
-    Args:
-        choices, vectors, validation, target_groups: as for `fit_data`.
-        training: of the pooled BTL, if there is one; EM takes only the shape and seed of validation episodes from it.
-        folder: where the pooled BTL keeps its files while training.
-
-    Raises:
-        ChoiceError: too few users, or vectors that do not fit.
-    """
-    config, training = config or LaplaceConfig(), training or TrainingConfig()
-    network, data = fit_population(
-        LaplaceNetwork, config, choices, vectors, validation=validation, target_groups=target_groups,
-        training=training, name=name, folder=folder, on_event=on_event,
-    )  # fmt: skip
-    emit = on_event or (lambda event: None)
-    emit({"event": "start", "name": name, "step": 0, "steps": config.em_steps})
-    episodes, blocks = data.episodes(training), list(_blocks(data, network))
-    every = max(1, config.em_steps // VALIDATIONS)
-    best, best_step, kept = float("inf"), 0, (network.mean, network.factor)
-    with torch.no_grad():
-        means: Tensor | None = None
-        for step in range(1, config.em_steps + 1):
-            means = _em_step(network, blocks, data.choices.n_users, means)
-            emit({"event": "step", "name": name, "step": step, "steps": config.em_steps})
-            if step % every and step != config.em_steps:
-                continue
-            nll = measure(network, episodes)["nll"]
-            emit({"event": "validation", "name": name, "step": step, "steps": config.em_steps, "nll": nll})
-            if nll < best:
-                best, best_step, kept = nll, step, (network.mean.clone(), network.factor.clone())
-        network.mean.copy_(kept[0])
-        network.factor.copy_(kept[1])
-    emit({"event": "end", "name": name, "step": config.em_steps, "steps": config.em_steps})
-    notes = {"steps": config.em_steps, "best_step": best_step, "seed": training.seed, "validation_nll": best}
-    return BayesianLogistic(network, fit_temperature(network, episodes), notes)
+        Args:
+            training: of the pooled BTL, if there is one; EM takes only the shape and seed of validation episodes.
+            folder: where the pooled BTL keeps its files while training.
+        """
+        config, training, name = config or LaplaceConfig(), training or TrainingConfig(), name or cls.name
+        network, data = fit_population(
+            LaplaceNetwork, config, choices, vectors, validation=validation, target_groups=target_groups,
+            training=training, name=name, folder=folder, on_event=on_event,
+        )  # fmt: skip
+        run: dict[str, Any] = {"name": name, "steps": EM_STEPS}
+        emit = on_event or (lambda event: None)
+        emit({"event": "start", "step": 0, **run})
+        episodes, blocks = data.episodes(training), list(_blocks(data, network))
+        every = max(1, EM_STEPS // VALIDATIONS)
+        best, best_step, kept = float("inf"), 0, (network.mean, network.factor)
+        with torch.no_grad():
+            means: Tensor | None = None
+            for step in range(1, EM_STEPS + 1):
+                means = _em_step(network, blocks, data.choices.n_users, means)
+                emit({"event": "step", "step": step, **run})
+                if step % every and step != EM_STEPS:
+                    continue
+                nll = measure(network, episodes)["nll"]
+                emit({"event": "validation", "step": step, "nll": nll, **run})
+                if nll < best:
+                    best, best_step, kept = nll, step, (network.mean.clone(), network.factor.clone())
+            network.mean.copy_(kept[0])
+            network.factor.copy_(kept[1])
+        emit({"event": "end", "step": EM_STEPS, **run})
+        notes = {"steps": EM_STEPS, "best_step": best_step, "seed": training.seed, "validation_nll": best}
+        return cls(network, fit_temperature(network, episodes), notes)
 
 
 _Block = tuple[Tensor, Tensor, Tensor]

@@ -19,42 +19,33 @@ Deviations from the published procedure:
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from tacit.baselines import baselines
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
-from tacit.baselines.fit import fit_adaptive
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, episode_pairs
-from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
-from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.training.config import ObjectiveConfig
 
-__all__ = ["LoRe", "LoReConfig", "LoReNetwork", "fit_lore", "mixture_gradient", "mixture_rewards", "random_basis"]
+__all__ = ["LoRe", "LoReConfig", "LoReNetwork", "mixture_gradient", "mixture_rewards", "random_basis"]
 
 TABLE_SCALE = 10.0
+ADAPT_STEPS, ADAPT_RATE = 500, 0.1
 
 
 class LoReConfig(BaseModel):
-    """Sizes of the model, and how a new user is fitted.
-
-    Attributes:
-        rank: B, shared rewards.
-        adapt_steps, adapt_lr: Adam on a new user's w.
-        l2: strength of a prior on a new user's w; 0 is published.
-        n_users: training users; the fit fills it in.
-    """
+    """Shared rewards B, and the strength of a prior on a new user's w; 0 is published."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rank: int = Field(default=8, ge=1, le=1024)
-    adapt_steps: int = Field(default=500, ge=1, le=10**5)
-    adapt_lr: float = Field(default=0.1, gt=0)
     l2: float = Field(default=0.0, ge=0)
-    n_users: int = Field(default=1, ge=1, le=10**7)
 
 
 def random_basis(rank: int, dim: int) -> Tensor:
@@ -85,10 +76,11 @@ class LoReNetwork(AdaptiveNetwork):
     config: LoReConfig
     start: Tensor
 
-    def __init__(self, dim: int, config: LoReConfig) -> None:
-        super().__init__(dim, config)
+    def __init__(self, dim: int, config: LoReConfig, n_users: int = 1) -> None:
+        super().__init__(dim, config, n_users)
+        self.steps = ADAPT_STEPS
         self.basis = nn.Parameter(random_basis(config.rank, dim))
-        self.table = nn.Parameter(torch.randn(config.n_users, config.rank) / TABLE_SCALE)
+        self.table = nn.Parameter(torch.randn(n_users, config.rank) / TABLE_SCALE)
         self.register_buffer("start", torch.randn(config.rank))
 
     def mixtures(self, users: Tensor | slice) -> Tensor:
@@ -107,12 +99,11 @@ class LoReNetwork(AdaptiveNetwork):
     def adapt(self, pairs: Pairs) -> Fitted:
         """`mixture` Float[users rank]: Adam on w alone, in double precision."""
         gaps, weight = pairs.difference.double() @ self.basis.double().mT, pairs.weight.double()
-        config = self.config
 
         def gradient(w: Tensor) -> Tensor:
-            return mixture_gradient(w, gaps, weight) + config.l2 * w
+            return mixture_gradient(w, gaps, weight) + self.config.l2 * w
 
-        w = _adam(self.start.double().expand(len(gaps), -1), gradient, steps=config.adapt_steps, rate=config.adapt_lr)
+        w = _adam(self.start.double().expand(len(gaps), -1), gradient, steps=self.steps, rate=ADAPT_RATE)
         told = weight.sum(-1, keepdim=True) > 0
         population = self.mixtures(slice(None)).double().mean(0)
         return {"mixture": torch.where(told, w.softmax(-1), population).to(self.basis.dtype)}
@@ -122,25 +113,15 @@ class LoReNetwork(AdaptiveNetwork):
         return mixture_rewards(self.basis, fitted["mixture"], items)
 
 
+@baselines.register("lore")
 class LoRe(AdaptiveModel):
     """LoRe as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "lore"
-    network_class: ClassVar[type[AdaptiveNetwork]] = LoReNetwork
-    config_class: ClassVar[type[BaseModel]] = LoReConfig
-
-
-def fit_lore(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    config: LoReConfig | None = None,
-    training: TrainingConfig | None = None,
-    **settings: Any,
-) -> LoRe:
-    """Fit V and a row per user of `choices`; `settings` are `fit_adaptive`'s other arguments."""
-    training = training or TrainingConfig(steps=600, learning_rate=0.01)
-    return fit_adaptive(LoRe, config or LoReConfig(), choices, vectors, training=training, **settings)
+    name = "lore"
+    label, kind = "LoRe", "published"
+    network_class, config_class = LoReNetwork, LoReConfig
+    grid = grid({}, {"l2": 0.1}, {"l2": 1.0}, {"l2": 0.1, "principal": 32}, training={"learning_rate": 0.01})
+    training: ClassVar = {"steps": 600, "learning_rate": 0.01}
 
 
 def _adam(start: Tensor, gradient: Callable[[Tensor], Tensor], *, steps: int, rate: float) -> Tensor:

@@ -8,7 +8,7 @@ a user's posterior is the share of each term in this sum, and P(a over b) = sum_
 Without choices the posterior is pi. Very strong where users are few kinds; where they are not, a codebook.
 
 Source: the finite mixture of BTLs fitted by EM as in MaxMin-RLHF (Chakraborty et al., 2024, arXiv 2402.08925), with
-Bayes' rule for a new user. `fit_mixture` finds the kinds; `fit_mixture_known` is told them, an upper line.
+Bayes' rule for a new user. `GroupMixture` finds the kinds; `KnownGroupMixture` is told them, an upper line.
 
 Deviations: (1) rewards are the outputs of one MLP, the pooled BTL's with `groups` outputs, so that kinds share
 features. (2) Soft responsibilities and learnt shares, where MaxMin-RLHF assigns each user to one kind for good.
@@ -20,41 +20,38 @@ which all methods share.
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from tacit.baselines import baselines
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.method import FAST_MANY, grid
 from tacit.baselines.pairs import Pairs, episode_pairs
 from tacit.choices.index import ChoiceIndex
-from tacit.encoders.encoder import Widths, mlp
+from tacit.encoders.encoder import mlp
 from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
 from tacit.events import Listener
-from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
+from tacit.rewards.episodic_fit import fit_data, seeded_modules
 from tacit.rewards.explain import centred
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 
-__all__ = [
-    "GroupMixture",
-    "KnownGroupMixture",
-    "MixtureConfig",
-    "MixtureNetwork",
-    "fit_mixture",
-    "fit_mixture_known",
-]
+__all__ = ["GroupMixture", "KnownGroupMixture", "MixtureConfig", "MixtureNetwork"]
+
+
+HIDDEN = 128
 
 
 class MixtureConfig(BaseModel):
-    """How many kinds of users, and the MLP behind their rewards."""
+    """How many kinds of users, and dropout in the MLP behind their rewards."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     groups: int = Field(default=4, ge=1, le=1024)
-    hidden: Widths = (128,)
     dropout: float = Field(default=0.3, ge=0, lt=1)
 
 
@@ -63,9 +60,9 @@ class MixtureNetwork(AdaptiveNetwork):
 
     has_uncertainty: ClassVar[bool] = True
 
-    def __init__(self, dim: int, config: MixtureConfig) -> None:
+    def __init__(self, dim: int, config: MixtureConfig, n_users: int = 1) -> None:
         super().__init__(dim, config)
-        self.net = mlp([dim, *config.hidden, config.groups], dropout=config.dropout)
+        self.net = mlp([dim, HIDDEN, config.groups], dropout=config.dropout)
         self.log_share = nn.Parameter(torch.zeros(config.groups))
 
     def log_joint(self, rewards: Pairs) -> Tensor:
@@ -120,101 +117,69 @@ def log_likelihood(rewards: Pairs) -> Tensor:
     return (rewards.weight.unsqueeze(-1) * logsigmoid(rewards.difference)).double().sum(1)
 
 
+@baselines.register("mixture")
 class GroupMixture(AdaptiveModel):
     """The mixture with groups found by EM as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "mixture"
-    network_class: ClassVar[type[AdaptiveNetwork]] = MixtureNetwork
-    config_class: ClassVar[type[BaseModel]] = MixtureConfig
+    name = "mixture"
+    label, kind = "mixture of BTLs (EM)", "strong"
+    network_class, config_class = MixtureNetwork, MixtureConfig
+    grid = grid({}, {"groups": 8}, {"groups": 4, "principal": 32}, {"groups": 2, "dropout": 0.0, "training": FAST_MANY})
 
 
+@baselines.register("mixture_known")
 class KnownGroupMixture(GroupMixture):
     """The mixture that was told the groups of its training users: an upper line, not a rival."""
 
-    name: ClassVar[str] = "mixture_known"
-    network_class: ClassVar[type[AdaptiveNetwork]] = KnownMixtureNetwork
+    name = "mixture_known"
+    label, kind = "mixture, told the types", "upper"
+    network_class = KnownMixtureNetwork
+    grid = grid({}, {}, {}, {})
 
+    @classmethod
+    def fit(  # type: ignore[override]  # it is told the groups
+        cls,
+        choices: ChoiceIndex,
+        vectors: Tensor,
+        *,
+        groups: Tensor,
+        validation: ChoiceIndex,
+        target_groups: Tensor | None = None,
+        config: MixtureConfig | None = None,
+        training: TrainingConfig | None = None,
+        name: str | None = None,
+        folder: Path | None = None,
+        on_event: Listener | None = None,
+        validation_groups: Tensor | None = None,
+    ) -> Self:
+        """Fit one reward per known group, with the groups' shares as prior; the rest is as for `GroupMixture`.
 
-def fit_mixture(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
-    config: MixtureConfig | None = None,
-    training: TrainingConfig | None = None,
-    name: str = GroupMixture.name,
-    folder: Path | None = None,
-    on_event: Listener | None = None,
-) -> GroupMixture:
-    """Find `config.groups` kinds of users by EM, stop and calibrate on the users of `validation`.
+        Args:
+            groups: Int64[users], the true group of each training user, 0 .. n - 1; `config.groups` becomes n.
 
-    Args:
-        choices, vectors, validation, target_groups: as for `fit_data`.
-        folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
-    """
-    config, training = config or MixtureConfig(), training or TrainingConfig()
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    with seeded_modules(training.seed):
-        network = MixtureNetwork(vectors.shape[1], config)
-    return GroupMixture(network, *_fitted(network, data, training, name, folder, on_event))
-
-
-def fit_mixture_known(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    groups: Tensor,
-    *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
-    config: MixtureConfig | None = None,
-    training: TrainingConfig | None = None,
-    name: str = KnownGroupMixture.name,
-    folder: Path | None = None,
-    on_event: Listener | None = None,
-) -> KnownGroupMixture:
-    """Fit one reward per known group, with the groups' shares as prior; the rest is as for `fit_mixture`.
-
-    Args:
-        groups: Int64[users], the true group of each training user, 0 .. n - 1; `config.groups` becomes n.
-
-    Raises:
-        ChoiceError: not one group per training user, or a group of which nobody chose something.
-    """
-    config, training = config or MixtureConfig(), training or TrainingConfig()
-    if groups.shape != (choices.n_users,) or int(groups.min()) < 0:
-        raise ChoiceError(
-            f"groups of shape {list(groups.shape)} from {int(groups.min())} for {choices.n_users} training users; "
-            "give each user a number from 0"
-        )
-    labels = groups[choices.counts > 0]  # as `fit_data` renumbers users
-    members = torch.bincount(labels, minlength=int(groups.max()) + 1)
-    if not bool((members > 0).all()):
-        raise ChoiceError(f"group {int(members.argmin())} has no training user with choices; number groups 0 .. n - 1")
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    with seeded_modules(training.seed):
-        network = KnownMixtureNetwork(vectors.shape[1], config.model_copy(update={"groups": len(members)}))
-    network.labels = labels
-    with torch.no_grad():
-        network.log_share.copy_((members / len(labels)).log())
-    return KnownGroupMixture(network, *_fitted(network, data, training, name, folder, on_event))
-
-
-def _fitted(
-    network: MixtureNetwork,
-    data: FitData,
-    training: TrainingConfig,
-    name: str,
-    folder: Path | None,
-    on_event: Listener | None,
-) -> tuple[float, dict[str, Any]]:
-    """Train in place; temperature and notes."""
-    settings = type(network).__name__ + network.config.model_dump_json()
-    result, temperature = fit_network(
-        network, data, training, settings=settings, name=name, folder=folder, on_event=on_event
-    )
-    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
-    return temperature, notes | {f"validation_{key}": value for key, value in result.best.items()}
+        Raises:
+            ChoiceError: not one group per training user, or a group of which nobody chose something.
+        """
+        training = training or TrainingConfig()
+        if groups.shape != (choices.n_users,) or int(groups.min()) < 0:
+            raise ChoiceError(
+                f"groups of shape {list(groups.shape)} from {int(groups.min())} for {choices.n_users} training users; "
+                "give each user a number from 0"
+            )
+        labels = groups[choices.counts > 0]  # as `fit_data` renumbers users
+        members = torch.bincount(labels, minlength=int(groups.max()) + 1)
+        if not bool((members > 0).all()):
+            raise ChoiceError(
+                f"group {int(members.argmin())} has no training user with choices; number groups 0 .. n - 1"
+            )
+        data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
+        told = (config or MixtureConfig()).model_copy(update={"groups": len(members)})
+        with seeded_modules(training.seed):
+            network = KnownMixtureNetwork(vectors.shape[1], told)
+        network.labels = labels
+        with torch.no_grad():
+            network.log_share.copy_((members / len(labels)).log())
+        return cls.trained(network, data, training, name=name, folder=folder, on_event=on_event)
 
 
 def _per_choice(log_p: Tensor, pairs: Pairs) -> Tensor:

@@ -23,34 +23,34 @@ Deviations from the published procedure:
   The objective is divided by the number of users in the batch.
 """
 
-from typing import Any, ClassVar
-
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from tacit.baselines import baselines
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
-from tacit.baselines.fit import fit_adaptive
 from tacit.baselines.lore import mixture_gradient, mixture_rewards, random_basis
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, pairs_of
-from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
-from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.training.config import ObjectiveConfig
 
-__all__ = ["MRM", "PUBLISHED_INNER", "MRMConfig", "MRMNetwork", "fit_mrm", "robust_objective"]
+__all__ = ["MRM", "PUBLISHED_INNER", "MRMConfig", "MRMNetwork", "robust_objective"]
 
 PUBLISHED_INNER = {"inner_lr": 1e-3, "inner_steps": 1}
 """The adaptation of the published runs, as settings of `MRMConfig`."""
 
 
+TAIL, GAMMA = 0.5, 0.5
+
+
 class MRMConfig(BaseModel):
-    """Sizes of the model, the inner steps, the robust objective.
+    """Sizes of the model and the inner steps.
 
     Attributes:
         rank: B, shared rewards.
         inner_lr, inner_steps: gradient steps on a user's w, in training and after; 0 is adaptation-off.
-        tail, gamma: share of users that count as hard, and how softly (published: 0.5 and 0.5).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,8 +58,6 @@ class MRMConfig(BaseModel):
     rank: int = Field(default=8, ge=1, le=1024)
     inner_lr: float = Field(default=2.0, ge=0)
     inner_steps: int = Field(default=5, ge=0, le=1000)
-    tail: float = Field(default=0.5, gt=0, le=1)
-    gamma: float = Field(default=0.5, gt=0)
 
 
 def robust_objective(losses: Tensor, *, tail: float, gamma: float) -> Tensor:
@@ -73,7 +71,7 @@ class MRMNetwork(AdaptiveNetwork):
 
     config: MRMConfig
 
-    def __init__(self, dim: int, config: MRMConfig) -> None:
+    def __init__(self, dim: int, config: MRMConfig, n_users: int = 1) -> None:
         super().__init__(dim, config)
         self.basis = nn.Parameter(random_basis(config.rank, dim))
         self.start = nn.Parameter(torch.randn(config.rank))
@@ -96,7 +94,7 @@ class MRMNetwork(AdaptiveNetwork):
         if not bool(present.any()):
             return log_p.sum() * 0.0
         losses = -((log_p * target.weight).sum(-1)[present] / total[present])
-        return robust_objective(losses, tail=self.config.tail, gamma=self.config.gamma)
+        return robust_objective(losses, tail=TAIL, gamma=GAMMA)
 
     def adapt(self, pairs: Pairs) -> Fitted:
         """`mixture` Float[users rank]."""
@@ -107,22 +105,11 @@ class MRMNetwork(AdaptiveNetwork):
         return mixture_rewards(self.basis, fitted["mixture"], items)
 
 
+@baselines.register("mrm")
 class MRM(AdaptiveModel):
     """MRM as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "mrm"
-    network_class: ClassVar[type[AdaptiveNetwork]] = MRMNetwork
-    config_class: ClassVar[type[BaseModel]] = MRMConfig
-
-
-def fit_mrm(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    config: MRMConfig | None = None,
-    training: TrainingConfig | None = None,
-    **settings: Any,
-) -> MRM:
-    """Meta-train the shared start and V; `settings` are `fit_adaptive`'s other arguments."""
-    training = training or TrainingConfig()
-    return fit_adaptive(MRM, config or MRMConfig(), choices, vectors, training=training, **settings)
+    name = "mrm"
+    label, kind = "MRM", "published"
+    network_class, config_class = MRMNetwork, MRMConfig
+    grid = grid(dict(PUBLISHED_INNER), {}, {"rank": 4}, {"principal": 32})

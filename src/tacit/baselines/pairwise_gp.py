@@ -25,39 +25,35 @@ users' rewards (`base="zero"` leaves it out); items are standardised first, as f
 """
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines import baselines
+from tacit.baselines.adaptive import AdaptiveModel, Fitted
 from tacit.baselines.gaussian import GaussianConfig, GaussianNetwork, fit_population
 from tacit.baselines.logistic import laplace_evidence, laplace_posterior
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, pairs_of
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
 from tacit.events import Listener
-from tacit.rewards.episodic_fit import fit_network
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 
-__all__ = ["GPConfig", "GPNetwork", "PairwiseGP", "fit_pairwise_gp"]
+__all__ = ["GPConfig", "GPNetwork", "PairwiseGP"]
 
 SCALES = ("linear", "rbf", "length", "gain")
+STEPS, LEARNING_RATE = 150, 0.1
+"""Of the four hyperparameters; the pooled BTL follows the `TrainingConfig`."""
 JITTER = 1e-8
 """Of the prior variance, added to K: a pair that comes twice makes it singular."""
 
 
 class GPConfig(GaussianConfig):
-    """Settings of the pairwise GP.
-
-    Attributes:
-        steps, learning_rate: of the four hyperparameters; the pooled BTL follows the `TrainingConfig`.
-    """
+    """The Gaussian baselines' settings, on the pooled BTL unless told otherwise."""
 
     base: Literal["zero", "mlp"] = "mlp"
-    steps: int = Field(default=150, ge=1, le=100_000)
-    learning_rate: float = Field(default=0.1, gt=0)
 
 
 class GPNetwork(GaussianNetwork):
@@ -69,7 +65,7 @@ class GPNetwork(GaussianNetwork):
 
     config: GPConfig
 
-    def __init__(self, dim: int, config: GPConfig) -> None:
+    def __init__(self, dim: int, config: GPConfig, n_users: int = 1) -> None:
         super().__init__(dim, config)
         self.log_scales = nn.Parameter(torch.tensor([0.5, 0.5, 1.0, 1.0]).log())
 
@@ -144,59 +140,45 @@ class GPNetwork(GaussianNetwork):
         return (before - _explained(cross, fitted["solver"])).clamp(min=0).sqrt().to(items.dtype)
 
 
+@baselines.register("gp")
 class PairwiseGP(AdaptiveModel):
     """Pairwise GP with the logit likelihood as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "pairwise_gp"
-    network_class: ClassVar[type[AdaptiveNetwork]] = GPNetwork
-    config_class: ClassVar[type[BaseModel]] = GPConfig
+    name = "pairwise_gp"
+    label, kind = "pairwise GP", "strong"
+    network_class, config_class = GPNetwork, GPConfig
+    grid = grid({}, {"components": 64}, {"dropout": 0.5}, {"principal": 32})
 
+    @classmethod
+    def fit(
+        cls,
+        choices: ChoiceIndex,
+        vectors: Tensor,
+        *,
+        validation: ChoiceIndex,
+        target_groups: Tensor | None = None,
+        config: GPConfig | None = None,
+        training: TrainingConfig | None = None,
+        name: str | None = None,
+        folder: Path | None = None,
+        on_event: Listener | None = None,
+    ) -> Self:
+        """Fit the pooled BTL, then the hyperparameters, on `choices`; stop and calibrate on `validation`.
 
-def fit_pairwise_gp(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
-    config: GPConfig | None = None,
-    training: TrainingConfig | None = None,
-    name: str = "pairwise_gp",
-    folder: Path | None = None,
-    on_event: Listener | None = None,
-) -> PairwiseGP:
-    """Fit the pooled BTL, then the hyperparameters, on `choices`; stop and calibrate on `validation`.
-
-    Args:
-        choices, vectors, validation, target_groups: as for `fit_data`.
-        training: of the pooled BTL, and the shape of the episodes whose targets make up the evidence.
-        folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
-
-    Raises:
-        ChoiceError: too few users, or vectors that do not fit.
-    """
-    config, training = config or GPConfig(), training or TrainingConfig()
-    network, data = fit_population(
-        GPNetwork, config, choices, vectors, validation=validation, target_groups=target_groups,
-        training=training, name=name, folder=folder, on_event=on_event,
-    )  # fmt: skip
-    short = {"steps": config.steps, "learning_rate": config.learning_rate, "validate_every": max(1, config.steps // 8)}
-    result, temperature = fit_network(
-        network,
-        data,
-        training.model_copy(update=short),
-        settings=PairwiseGP.name + config.model_dump_json(),
-        name=name,
-        folder=folder,
-        on_event=on_event,
-    )
-    notes = {
-        "steps": result.steps,
-        "best_step": result.best_step,
-        "seed": training.seed,
-        **{key: value.item() for key, value in zip(SCALES, network.log_scales.exp(), strict=True)},
-        **{f"validation_{key}": value for key, value in result.best.items()},
-    }
-    return PairwiseGP(network, temperature, notes)
+        Args:
+            training: of the pooled BTL, and the shape of the episodes whose targets make up the evidence.
+        """
+        config, training, name = config or GPConfig(), training or TrainingConfig(), name or cls.name
+        network, data = fit_population(
+            GPNetwork, config, choices, vectors, validation=validation, target_groups=target_groups,
+            training=training, name=name, folder=folder, on_event=on_event,
+        )  # fmt: skip
+        short = training.model_copy(
+            update={"steps": STEPS, "learning_rate": LEARNING_RATE, "validate_every": max(1, STEPS // 8)}
+        )
+        model = cls.trained(network, data, short, name=name, folder=folder, on_event=on_event)
+        model.notes.update(zip(SCALES, network.log_scales.exp().tolist(), strict=True))
+        return model
 
 
 def _explained(cross: Tensor, solver: Tensor) -> Tensor:

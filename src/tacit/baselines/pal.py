@@ -20,52 +20,45 @@ Deviations:
 - Training stops early on validation users, and items are standardised: all methods here share both.
 
 One step per epoch moves w by about 20 * 5e-3 = 0.1, whatever was chosen: enough where w stayed small in training,
-little where it did not. `adapt_steps` and `adapt_lr` are there to be tuned.
+little where it did not.
 """
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tacit.baselines import baselines
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
-from tacit.baselines.fit import fit_adaptive
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, episode_pairs
-from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
 from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
 from tacit.objectives.reward import nll
-from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.training.config import ObjectiveConfig
 
-__all__ = ["PAL", "PALConfig", "PALNetwork", "fit_pal"]
+__all__ = ["PAL", "PALConfig", "PALNetwork"]
 
 START_SCALE = 3.0
 """exp(t) before training: sure enough to learn from, not so sure that the first projection is overfitted."""
 
 
-class PALConfig(BaseModel):
-    """Sizes of PAL and the budget of a new user.
+HIDDEN, WIDTH = 128, 64
+"""Of the projection f, and of the space where cosines are taken."""
+ADAPT_STEPS, ADAPT_RATE = 20, 5e-3
 
-    Attributes:
-        prototypes: K; 2 is published.
-        hidden, width: layers of the projection f, and the size of the space where cosines are taken.
-        adapt_steps, adapt_lr: AdamW on a new user's w.
-        n_users: rows of the training table; the fit fills it in.
-    """
+
+class PALConfig(BaseModel):
+    """Prototypes K (2 is published), and dropout inside the projection."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prototypes: int = Field(default=2, ge=1, le=1024)
-    hidden: tuple[int, ...] = (128,)
-    width: int = Field(default=64, ge=1, le=65536)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    adapt_steps: int = Field(default=20, ge=0, le=10**6)
-    adapt_lr: float = Field(default=5e-3, gt=0)
-    n_users: int = Field(default=1, ge=1, le=10**9)
 
 
 class PALNetwork(AdaptiveNetwork):
@@ -73,12 +66,13 @@ class PALNetwork(AdaptiveNetwork):
 
     config: PALConfig
 
-    def __init__(self, dim: int, config: PALConfig) -> None:
-        super().__init__(dim, config)
-        self.project = mlp([dim, *config.hidden, config.width], dropout=config.dropout)
-        self.prototypes = nn.Parameter(torch.randn(config.prototypes, config.width) / math.sqrt(config.width))
+    def __init__(self, dim: int, config: PALConfig, n_users: int = 1) -> None:
+        super().__init__(dim, config, n_users)
+        self.steps, self.rate = ADAPT_STEPS, ADAPT_RATE
+        self.project = mlp([dim, HIDDEN, WIDTH], dropout=config.dropout)
+        self.prototypes = nn.Parameter(torch.randn(config.prototypes, WIDTH) / math.sqrt(WIDTH))
         self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE)))
-        self.table = nn.Parameter(torch.zeros(config.n_users, config.prototypes))
+        self.table = nn.Parameter(torch.zeros(n_users, config.prototypes))
 
     def rewards(self, fitted: Fitted, items: Tensor) -> Tensor:
         """exp(t) cos(a, f(y)): Float[users items]."""
@@ -105,8 +99,8 @@ class PALNetwork(AdaptiveNetwork):
         start = self.table.double().mean(0).expand(len(along), -1)
         with torch.enable_grad():
             w = start.clone().requires_grad_()  # without choices the gradient is 0, and w stays
-            optimizer = torch.optim.AdamW([w], lr=self.config.adapt_lr, weight_decay=0.0)
-            for _ in range(self.config.adapt_steps):
+            optimizer = torch.optim.AdamW([w], lr=self.rate, weight_decay=0.0)
+            for _ in range(self.steps):
                 mixture = w.softmax(-1)
                 norm = (mixture @ prototypes).norm(dim=-1, keepdim=True).clamp(min=1e-12)
                 gap = (along @ mixture.unsqueeze(-1)).squeeze(-1) / norm
@@ -125,22 +119,12 @@ class PALNetwork(AdaptiveNetwork):
         return functional.normalize(self.project(items), dim=-1)
 
 
+@baselines.register("pal")
 class PAL(AdaptiveModel):
     """PAL as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "pal"
-    network_class: ClassVar[type[AdaptiveNetwork]] = PALNetwork
-    config_class: ClassVar[type[BaseModel]] = PALConfig
-
-
-def fit_pal(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    config: PALConfig | None = None,
-    training: TrainingConfig | None = None,
-    **settings: Any,
-) -> PAL:
-    """Fit prototypes, projection and a mixture per user; `settings` are `fit_adaptive`'s other arguments."""
-    training = training or TrainingConfig(steps=400)
-    return fit_adaptive(PAL, config or PALConfig(), choices, vectors, training=training, **settings)
+    name = "pal"
+    label, kind = "PAL", "published"
+    network_class, config_class = PALNetwork, PALConfig
+    grid = grid({}, {"prototypes": 8}, {"prototypes": 8, "dropout": 0.3}, {"prototypes": 8, "principal": 32})
+    training: ClassVar = {"steps": 400}

@@ -23,7 +23,6 @@ Deviations from the published procedure:
 - Asking actively for the next pair is not part of this file.
 """
 
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -31,36 +30,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from tacit.baselines import baselines
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, episode_pairs, training_pairs
-from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
-from tacit.events import Listener
-from tacit.rewards.calibration import fit_temperature
-from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
-from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.rewards.episodic_fit import FitData
+from tacit.training.config import ObjectiveConfig
 
-__all__ = ["PReF", "PReFConfig", "PReFNetwork", "fit_pref"]
+__all__ = ["PReF", "PReFConfig", "PReFNetwork"]
 
-VALIDATION_STEPS = 500
+ADAPT_STEPS, VALIDATION_STEPS = 5000, 500
 
 
 class PReFConfig(BaseModel):
-    """Sizes of the model, its prior, and how a new user is fitted.
-
-    Attributes:
-        rank: r, features.
-        l2: strength of the prior on u, against the sum of the user's choices.
-        adapt_steps: gradient steps on a new user's u.
-        n_users: training users; the fit fills it in.
-    """
+    """Features r, and the strength of the prior on u against the sum of the user's choices."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rank: int = Field(default=8, ge=1, le=1024)
     l2: float = Field(default=0.3, gt=0)
-    adapt_steps: int = Field(default=5000, ge=1, le=10**6)
-    n_users: int = Field(default=1, ge=1, le=10**7)
 
 
 class PReFNetwork(AdaptiveNetwork):
@@ -68,28 +57,33 @@ class PReFNetwork(AdaptiveNetwork):
 
     config: PReFConfig
 
-    def __init__(self, dim: int, config: PReFConfig) -> None:
-        super().__init__(dim, config)
+    def __init__(self, dim: int, config: PReFConfig, n_users: int = 1) -> None:
+        super().__init__(dim, config, n_users)
         self.features = nn.Parameter(torch.randn(config.rank, dim) * dim**-0.5)
-        self.table = nn.Parameter(torch.randn(config.n_users, config.rank))
-        self.steps = config.adapt_steps
+        self.table = nn.Parameter(torch.randn(n_users, config.rank))
+        self.steps = ADAPT_STEPS
 
     @torch.no_grad()
-    def start(self, data: FitData) -> None:
-        """Start both factors from an SVD of the users' mean differences."""
+    def begin(self, data: FitData) -> None:
+        """Start both factors from an SVD of the users' mean differences; take fewer steps while training."""
+        self.steps = min(VALIDATION_STEPS, self.steps)
         pairs = training_pairs(data.choices)
-        share = pairs.weight / torch.bincount(pairs.user, pairs.weight, self.config.n_users)[pairs.user]
+        share = pairs.weight / torch.bincount(pairs.user, pairs.weight, self.n_users)[pairs.user]
         where = torch.stack([pairs.user.repeat(2), torch.cat([pairs.winner, pairs.loser])])
-        size = (self.config.n_users, len(data.vectors))
+        size = (self.n_users, len(data.vectors))
         wins = torch.sparse_coo_tensor(where, torch.cat([share, -share]), size, check_invariants=False)
         left, values, right = torch.linalg.svd(wins @ data.vectors, full_matrices=False)
         found = min(self.config.rank, len(values))
         self.features.zero_()
-        self.table[:, :found] = left[:, :found] * self.config.n_users**0.5
-        self.features[:found] = values[:found, None] * right[:found] * self.config.n_users**-0.5
+        self.table[:, :found] = left[:, :found] * self.n_users**0.5
+        self.features[:found] = values[:found, None] * right[:found] * self.n_users**-0.5
         phi = data.vectors @ self.features.mT
         gaps = ((phi[pairs.winner] - phi[pairs.loser]) * self.table[pairs.user]).sum(-1)
         self.features /= gaps.square().mean().sqrt().clamp(min=1e-6)
+
+    def settle(self, items: Tensor) -> None:
+        """All steps again."""
+        self.steps = ADAPT_STEPS
 
     def loss(self, episode: Episode, objective: ObjectiveConfig, generator: torch.Generator | None) -> Tensor:
         """-log p of all pairs of the episode under the users' own rows, per pair, and the penalty on both factors."""
@@ -117,51 +111,15 @@ class PReFNetwork(AdaptiveNetwork):
         return _combined(items @ self.features.mT, fitted["u"])
 
 
+@baselines.register("pref")
 class PReF(AdaptiveModel):
     """PReF as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "pref"
-    network_class: ClassVar[type[AdaptiveNetwork]] = PReFNetwork
-    config_class: ClassVar[type[BaseModel]] = PReFConfig
-
-
-def fit_pref(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None = None,
-    config: PReFConfig | None = None,
-    training: TrainingConfig | None = None,
-    name: str = "pref",
-    folder: Path | None = None,
-    on_event: Listener | None = None,
-) -> PReF:
-    """Fit A and a row per user of `choices`; stop and calibrate on new users, those of `validation`.
-
-    Args:
-        choices, vectors, validation, target_groups: as for `fit_data`.
-        config, training: defaults where None.
-        name, folder, on_event: as for `fit_network`.
-
-    Raises:
-        ChoiceError: too few users, or vectors that do not fit.
-    """
-    training = training or TrainingConfig(steps=600, learning_rate=0.005)
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    config = (config or PReFConfig()).model_copy(update={"n_users": data.choices.n_users})
-    with seeded_modules(training.seed):
-        network = PReFNetwork(vectors.shape[1], config)
-    network.start(data)
-    network.steps = min(VALIDATION_STEPS, config.adapt_steps)
-    result, _ = fit_network(
-        network, data, training, settings=PReF.name + config.model_dump_json(), name=name, folder=folder,
-        on_event=on_event,
-    )  # fmt: skip
-    network.steps = config.adapt_steps
-    temperature = fit_temperature(network, data.episodes(training))
-    notes = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
-    return PReF(network, temperature, notes | {f"validation_{key}": value for key, value in result.best.items()})
+    name = "pref"
+    label, kind = "PReF", "published"
+    network_class, config_class = PReFNetwork, PReFConfig
+    grid = grid({}, {"l2": 1.0}, {"l2": 0.1}, {"principal": 32}, training={"learning_rate": 0.005})
+    training: ClassVar = {"steps": 600, "learning_rate": 0.005}
 
 
 def _combined(phi: Tensor, u: Tensor) -> Tensor:

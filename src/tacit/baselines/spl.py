@@ -18,30 +18,34 @@ Unlike in VPL, z is not normalised. Deviations, besides those of VPL but the nor
 - The decoder's first layer is as wide as its second (published: half).
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tacit.baselines.adaptive import AdaptiveNetwork, Fitted
+from tacit.baselines import baselines
+from tacit.baselines.adaptive import Fitted
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, pairs_of
-from tacit.baselines.vpl import SLOPE, VPL, Decoder, VPLConfig, VPLNetwork, fit_vpl, leaky_mlp, weighted_mean
-from tacit.choices.index import ChoiceIndex
+from tacit.baselines.vpl import HIDDEN, LATENT, SLOPE, VPL, Decoder, VPLConfig, VPLNetwork, leaky_mlp, weighted_mean
 from tacit.episodes.episode import Episode
 from tacit.training.config import ObjectiveConfig
 
-__all__ = ["SPL", "FiLMDecoder", "InverseAutoregressiveFlow", "SPLConfig", "SPLNetwork", "fit_spl", "guide"]
+__all__ = ["SPL", "FiLMDecoder", "InverseAutoregressiveFlow", "SPLConfig", "SPLNetwork", "guide"]
+
+
+ETA = 0.1
+"""Of the variance's part in the guide."""
+FLOW_STEPS = 2
 
 
 class SPLConfig(VPLConfig):
-    """VPL's settings, the weight of the guide, eta inside it, and the steps of the flow."""
+    """VPL's settings and the weight of the guide."""
 
     kl_weight: float = Field(default=3e-6, ge=0)
     guide_weight: float = Field(default=1e-5, ge=0)
-    eta: float = Field(default=0.1, ge=0)
-    flow_steps: int = Field(default=2, ge=0, le=64)
 
 
 def guide(fitted: Fitted, swapped: Fitted, *, eta: float) -> Tensor:
@@ -89,9 +93,9 @@ class InverseAutoregressiveFlow(nn.Module):
 class FiLMDecoder(Decoder):
     """VPL's decoder, its second layer modulated by z."""
 
-    def __init__(self, dim: int, config: VPLConfig) -> None:
-        super().__init__(dim, config)
-        self.film = leaky_mlp([config.latent, 2 * config.hidden, 2 * config.hidden], config.dropout)
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__(dim, dropout)
+        self.film = leaky_mlp([LATENT, 2 * HIDDEN, 2 * HIDDEN], dropout)
 
     def modulation(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Gamma in (1/2, 3/2) and delta in (-1/2, 1/2), each Float[... users hidden]."""
@@ -110,18 +114,17 @@ class SPLNetwork(VPLNetwork):
     free_nats: ClassVar[float] = 1.0
     config: SPLConfig  # type: ignore[assignment]
 
-    def __init__(self, dim: int, config: SPLConfig) -> None:
+    def __init__(self, dim: int, config: SPLConfig, n_users: int = 1) -> None:
         super().__init__(dim, config)
-        self.flow = InverseAutoregressiveFlow(config.latent, config.flow_steps)
+        self.flow = InverseAutoregressiveFlow(LATENT, FLOW_STEPS)
 
     def make_pair_network(self) -> nn.Module:
         """g, the code of one item: half a row."""
-        hidden = self.config.hidden
-        return leaky_mlp([self.dim, hidden, hidden, self.config.latent // 2], self.config.dropout)
+        return leaky_mlp([self.dim, HIDDEN, HIDDEN, LATENT // 2], self.config.dropout)
 
     def make_decoder(self) -> Decoder:
         """The FiLM decoder."""
-        return FiLMDecoder(self.dim, self.config)
+        return FiLMDecoder(self.dim, self.config.dropout)
 
     def adapt(self, pairs: Pairs) -> Fitted:
         """`mean`, `log_variance` Float[users latent]; for the flow `turned`, `kept` Float[users latent/2], `known`."""
@@ -152,20 +155,15 @@ class SPLNetwork(VPLNetwork):
         with torch.no_grad():
             swapped = self._encoded(codes.loser, codes.winner, codes.weight)
         known = fitted["known"].squeeze(-1)
-        guided = (guide(fitted, swapped, eta=self.config.eta) * known).sum() / known.sum().clamp(min=1)
+        guided = (guide(fitted, swapped, eta=ETA) * known).sum() / known.sum().clamp(min=1)
         return self.bound(fitted, episode, generator) + self.config.guide_weight * guided
 
 
+@baselines.register("spl")
 class SPL(VPL):
     """SPL as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "spl"
-    network_class: ClassVar[type[AdaptiveNetwork]] = SPLNetwork
-    config_class: ClassVar[type[BaseModel]] = SPLConfig
-
-
-def fit_spl(
-    choices: ChoiceIndex, vectors: Tensor, *, config: SPLConfig | None = None, name: str = "spl", **settings: Any
-) -> SPL:
-    """Train SPL; `settings` are the other arguments of `fit_vpl`."""
-    return fit_vpl(choices, vectors, config=config or SPLConfig(), name=name, model_class=SPL, **settings)
+    name = "spl"
+    label, kind = "SPL", "published"
+    network_class, config_class = SPLNetwork, SPLConfig
+    grid = grid({}, {"kl_weight": 1e-4}, {"dropout": 0.3}, {"dropout": 0.3, "principal": 32})

@@ -15,7 +15,7 @@ Deviations:
 - The noise of z is that of q and A a, B a are free (up to 6), as in the paper. The public code shrinks the noise to a
   thousandth, which leaves no doubt, and cuts both to [-1, 1]: with q's own noise, that cut blurs z and costs 3 to 4
   points of accuracy (600 planted users, k = 10).
-- P(a over b) averages over `samples` fixed antithetic draws of z, and so does the reward (published: one z). The
+- P(a over b) averages over 16 fixed antithetic draws of z, and so does the reward (published: one z). The
   normalised mean has no direction at k = 0.
 - KL is averaged over users, as in SPL's code; VPL's own sums over the batch and leaves out the 1/2, so its weight is
   2 x batch times ours. T is 500 steps (published: 10 000, of longer runs), d_z 32 and widths 64 (published: 1 024).
@@ -27,46 +27,46 @@ Deviations:
 import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tacit.baselines import baselines
 from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
-from tacit.baselines.fit import fit_adaptive
+from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs
-from tacit.choices.index import ChoiceIndex
 from tacit.episodes.batch import ChoiceBatch
 from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import step_generator
 from tacit.likelihoods.choice import choice_log_prob
 from tacit.objectives.reward import nll
 from tacit.rewards.explain import centred
-from tacit.training.config import ObjectiveConfig, TrainingConfig
+from tacit.training.config import ObjectiveConfig
 
-__all__ = ["VPL", "VPLConfig", "VPLNetwork", "anneal", "fit_vpl", "gaussian_kl", "normalised"]
+__all__ = ["VPL", "VPLConfig", "VPLNetwork", "anneal", "gaussian_kl", "normalised"]
 
 BOUND = 6.0
 """Mean and log-variance of q stay within this of 0, for the exponential's sake."""
 SLOPE = 0.2
 """Of the leaky rectifiers, for negative numbers."""
 
-M = TypeVar("M", bound="VPL")
+LATENT, HIDDEN = 32, 64
+CYCLE = 500
+"""Steps of an annealing cycle."""
+SAMPLES = 16
+"""Draws of z to predict with, in antithetic pairs."""
 
 
 class VPLConfig(BaseModel):
-    """Sizes, weight of the KL term (published: 3e-6 to 1e-4), steps of an annealing cycle, draws to predict with."""
+    """Weight of the KL term (published: 3e-6 to 1e-4), and dropout."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    latent: int = Field(default=32, ge=2, le=65536, multiple_of=2)
-    hidden: int = Field(default=64, ge=1, le=65536)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
     kl_weight: float = Field(default=1e-4, ge=0)
-    cycle_steps: int = Field(default=500, ge=1)
-    samples: int = Field(default=16, ge=2, le=4096, multiple_of=2)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -95,10 +95,10 @@ def leaky_mlp(sizes: list[int], dropout: float) -> nn.Sequential:
 class SetEncoder(nn.Module):
     """Rows of a user attend to each other; their mean gives the Gaussian of z."""
 
-    def __init__(self, latent: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.query, self.key, self.value = (nn.Linear(latent, latent) for _ in range(3))
-        self.gaussian = nn.Linear(latent, 2 * latent)
+        self.query, self.key, self.value = (nn.Linear(LATENT, LATENT) for _ in range(3))
+        self.gaussian = nn.Linear(LATENT, 2 * LATENT)
 
     def forward(self, rows: Tensor, weight: Tensor) -> Fitted:
         """`mean` and `log_variance` Float[users latent] of rows Float[users rows latent], weight Float[users rows]."""
@@ -120,13 +120,13 @@ def weighted_mean(rows: Tensor, weight: Tensor) -> Tensor:
 class Decoder(nn.Module):
     """r(y; z), an MLP on [e(y); z] whose first layer is split, so that the item half is computed once for all z."""
 
-    def __init__(self, dim: int, config: VPLConfig) -> None:
+    def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
-        self.item = nn.Linear(dim, config.hidden)
-        self.user = nn.Linear(config.latent, config.hidden, bias=False)
-        self.middle = nn.Linear(config.hidden, config.hidden)
-        self.dropout = nn.Dropout(config.dropout)
-        self.out = nn.Linear(config.hidden, 1, bias=False)  # rewards have no origin
+        self.item = nn.Linear(dim, HIDDEN)
+        self.user = nn.Linear(LATENT, HIDDEN, bias=False)
+        self.middle = nn.Linear(HIDDEN, HIDDEN)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(HIDDEN, 1, bias=False)  # rewards have no origin
 
     def forward(self, items: Tensor, z: Tensor) -> Tensor:
         """Rewards Float[... users items]; `items` is what `self.item` made of a user's own items, or of shared ones."""
@@ -147,21 +147,20 @@ class VPLNetwork(AdaptiveNetwork):
     config: VPLConfig
     step: Tensor
 
-    def __init__(self, dim: int, config: VPLConfig) -> None:
+    def __init__(self, dim: int, config: VPLConfig, n_users: int = 1) -> None:
         super().__init__(dim, config)
         self.pair = self.make_pair_network()
-        self.encoder = SetEncoder(config.latent)
+        self.encoder = SetEncoder()
         self.decoder = self.make_decoder()
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def make_pair_network(self) -> nn.Module:
         """What turns pairs into rows of the encoder."""
-        hidden = self.config.hidden
-        return leaky_mlp([2 * self.dim, hidden, hidden, self.config.latent], self.config.dropout)
+        return leaky_mlp([2 * self.dim, HIDDEN, HIDDEN, LATENT], self.config.dropout)
 
     def make_decoder(self) -> Decoder:
         """What turns items and z into rewards."""
-        return Decoder(self.dim, self.config)
+        return Decoder(self.dim, self.config.dropout)
 
     def adapt(self, pairs: Pairs) -> Fitted:
         """`mean` and `log_variance` of q, each Float[users latent]."""
@@ -190,7 +189,7 @@ class VPLNetwork(AdaptiveNetwork):
         mean = fitted["mean"]
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
         z, kl = self.draw(fitted, noise)
-        weight = self.config.kl_weight * anneal(self.step, self.config.cycle_steps)
+        weight = self.config.kl_weight * anneal(self.step, CYCLE)
         if self.training:
             self.step += 1
         return nll(self.log_prob(target, z).unsqueeze(0), target.weight) + weight * kl.clamp(min=self.free_nats).mean()
@@ -213,33 +212,21 @@ class VPLNetwork(AdaptiveNetwork):
 
     def draws(self, fitted: Fitted) -> Iterator[Tensor]:
         """Draws of z, each Float[users latent], from the same antithetic noise for every user."""
-        half = torch.randn(self.config.samples // 2, self.config.latent, generator=step_generator(0, 8))
+        half = torch.randn(SAMPLES // 2, LATENT, generator=step_generator(0, 8))
         for noise in torch.cat([half, -half]).to(fitted["mean"]):
             yield self.draw(fitted, noise)[0]
 
     @torch.no_grad()
-    def active_units(self, episode: Episode) -> dict[str, float]:
+    def diagnose(self, episode: Episode) -> dict[str, float]:
         """Dimensions whose mean varies over users by more than 0.01 (Burda et al., 2016): 0 is a collapse."""
         return {"active_units": float((self.posterior(episode.context)["mean"].var(0, correction=0) > 0.01).sum())}
 
 
+@baselines.register("vpl")
 class VPL(AdaptiveModel):
     """VPL as a `PreferenceModel`."""
 
-    name: ClassVar[str] = "vpl"
-    network_class: ClassVar[type[AdaptiveNetwork]] = VPLNetwork
-    config_class: ClassVar[type[BaseModel]] = VPLConfig
-
-
-def fit_vpl(
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    config: VPLConfig | None = None,
-    training: TrainingConfig | None = None,
-    model_class: type[M] = VPL,
-    **settings: Any,
-) -> M:
-    """Train VPL, or a method that shares its training; `settings` are `fit_adaptive`'s other arguments."""
-    training = training or TrainingConfig()
-    return fit_adaptive(model_class, config or VPLConfig(), choices, vectors, training=training, **settings)
+    name = "vpl"
+    label, kind = "VPL", "published"
+    network_class, config_class = VPLNetwork, VPLConfig
+    grid = grid({}, {"kl_weight": 3e-6}, {"dropout": 0.3}, {"dropout": 0.3, "principal": 32})

@@ -61,11 +61,17 @@ def benchmark(
         raise ConfigError("--fast, --full and --tune exclude one another; give one")
     # Finished cells and tuned settings are there to be used again; only a finished table is not replaced unasked.
     out = prepare_out(out, own="benchmark.json", overwrite=overwrite or tuning, extends=("cache", "tuned.json"))
+    from tacit.baselines import baselines
+
     folder = os.environ.get("TACIT_DATA")
     for name in data or ():
         if Path(name).suffix in _FILES:  # before anything heavy is imported
             read_rows(name, skip_bad_rows, columns, format)
-    from tacit.evaluation.benchmark import METHODS, read_tuned, run_benchmark, tune, tuned_on
+    methods = method or list(FAST[1] if fast else baselines)
+    for name in methods:
+        if name not in baselines:
+            raise ConfigError(f"--method {name!r} is unknown; choose from {', '.join(baselines)}")
+    from tacit.evaluation.benchmark import read_tuned, run_benchmark, tune, tuned_on
     from tacit.evaluation.benchmark.datasets import DATASETS, Rows, Sources, expand
 
     rows = Rows(skip_bad_rows, format, tuple(sorted((columns_of(columns) or {}).items())))
@@ -73,10 +79,6 @@ def benchmark(
     if not data and not DATASETS:
         raise ConfigError("no dataset is installed; give a file of preferences with --data FILE")
     datasets = expand(data or list(FAST[0])) if data or fast else _present(sources)
-    methods = method or list(FAST[1] if fast else METHODS)
-    for name in methods:
-        if name not in METHODS:
-            raise ConfigError(f"--method {name!r} is unknown; choose from {', '.join(METHODS)}")
     if tuning:
         with progress("tuning") as report:
             tuned = tune(datasets, methods, sources, workers=workers, progress=report, file=out / "tuned.json")
@@ -105,7 +107,7 @@ def _tables(found: "Benchmark") -> list["Table"]:
     """One table for each dataset: accuracy by k, ours first."""
     from rich.table import Table
 
-    from tacit.evaluation.benchmark import METHODS
+    from tacit.baselines import baselines
 
     tables = []
     for result in found.results.values():
@@ -116,6 +118,6 @@ def _tables(found: "Benchmark") -> list["Table"]:
         for name, method in result.methods.items():
             values = method.accuracy.tolist()
             leak = " (leaks)" if method.leaks else ""
-            table.add_row(METHODS[name].label + leak, *("n/a" if v != v else f"{100 * v:.1f}" for v in values))
+            table.add_row(baselines[name].label + leak, *("n/a" if v != v else f"{100 * v:.1f}" for v in values))
         tables.append(table)
     return tables

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from tacit.errors import ChoiceError
+from tacit.errors import ChoiceError, StateMismatchError
 
 __all__ = ["ChoiceBatch"]
 
@@ -83,6 +84,39 @@ class ChoiceBatch:
             weight=self.weight.to(device),
             timestamp=time,
         )
+
+    def join(self, more: "ChoiceBatch") -> "ChoiceBatch":
+        """The choices of both batches, of the same users; times and keys are not kept."""
+        slots = max(self.vectors.shape[2], more.vectors.shape[2])
+        a, b = self._widened(slots), more._widened(slots)
+        return ChoiceBatch(
+            torch.cat([a.vectors, b.vectors], 1), torch.cat([a.rank, b.rank], 1), torch.cat([a.weight, b.weight], 1)
+        )
+
+    def without(self, gone: "ChoiceBatch") -> "ChoiceBatch":
+        """These choices with one equal choice struck out (weight 0) for each real choice of `gone`.
+
+        Raises:
+            StateMismatchError: a choice of `gone` is not here.
+        """
+        slots = max(self.vectors.shape[2], gone.vectors.shape[2])
+        kept, gone = self._widened(slots), gone._widened(slots)
+        weight = kept.weight.clone()
+        for user, choice in (gone.weight > 0).nonzero().tolist():
+            real = (gone.rank[user, choice] >= 0).unsqueeze(-1)
+            same = (kept.rank[user] == gone.rank[user, choice]).all(-1)
+            same &= ((kept.vectors[user] == gone.vectors[user, choice]) | ~real).all(-1).all(-1)
+            same &= weight[user] > 0
+            if not bool(same.any()):
+                raise StateMismatchError(
+                    "a choice to forget is not in this state; forget only choices it was made from"
+                )
+            weight[user, same.nonzero()[0, 0]] = 0
+        return ChoiceBatch(kept.vectors, kept.rank, weight)
+
+    def _widened(self, slots: int) -> "ChoiceBatch":
+        extra = slots - self.vectors.shape[2]
+        return ChoiceBatch(pad(self.vectors, (0, 0, 0, extra)), pad(self.rank, (0, extra), value=-1), self.weight)
 
     def with_vectors(self, vectors: Tensor) -> "ChoiceBatch":
         """The same choices over transformed item vectors."""

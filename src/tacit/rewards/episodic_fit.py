@@ -1,14 +1,14 @@
 """What every model trained on episodes has in common: checked and standardised data, the loop, the temperature."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
@@ -103,14 +103,12 @@ def fit_network(
     name: str,
     folder: Path | None = None,
     on_event: Listener | None = None,
-    diagnose: Callable[[nn.Module, Episode], dict[str, float]] | None = None,
 ) -> tuple[TrainingResult, float]:
     """Train `network` (a `Trainable` that is a `Predictor` with a `standardizer`) in place, then fit its temperature.
 
     Args:
         settings: kind and architecture as text, for the fingerprint of a run that may be resumed.
         folder: where `metrics.jsonl` and `checkpoint/` live while training; None keeps everything in memory.
-        diagnose: more numbers on a validation episode, for `metrics.jsonl`.
     """
     network.standardizer.load_state_dict(data.standardizer.state_dict())
     sampler = EpisodeSampler(data.choices, data.vectors, training.max_context, training.targets, training.seed)
@@ -118,13 +116,12 @@ def fit_network(
 
     def validate(module: Any) -> dict[str, float]:
         moved = [_to(e, next(module.parameters()).device) for e in episodes]
-        return measure(module, moved) | (diagnose(module, moved[0]) if diagnose else {})
+        return measure(module, moved) | module.diagnose(moved[0])
 
     run = _run_fingerprint(settings, data, training)
     result = train(network, sampler, validate, training, name=name, folder=folder, run=run, on_event=on_event)
     with torch.no_grad():
-        if hasattr(network, "settle"):
-            network.settle(data.vectors[data.used])
+        network.settle(data.vectors[data.used])
     with cpu_threads(result.hardware.threads):
         return result, fit_temperature(network, episodes)
 

@@ -23,7 +23,6 @@ from tacit.rewards.model import RewardModel
 from tacit.rewards.network import RewardNetwork
 from tacit.rewards.seen import Seen
 from tacit.training.config import TrainingConfig
-from tacit.training.diagnostics import collapse_report
 from tacit.training.loop import TrainingResult
 
 __all__ = ["fit_reward"]
@@ -99,7 +98,7 @@ def fit_reward(
         join_members(network.eval(), members, scale)
         episodes = data.episodes(training)
         temperature = fit_temperature(network, episodes)
-        best = measure(network, episodes) | collapse_report(network, episodes[0])
+        best = measure(network, episodes) | network.diagnose(episodes[0])
         steps, seconds = sum(r.steps for r in results), sum(r.seconds for r in results)
     if personal and config.half_life is not None:
         half_life, temperature = fit_half_life(network, data, training, config.half_life)
@@ -153,7 +152,6 @@ def _fit_member(
         name=name,
         folder=folder,
         on_event=on_event,
-        diagnose=collapse_report if config.personal else None,  # type: ignore[arg-type]
     )
     return network, temperature, result
 

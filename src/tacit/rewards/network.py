@@ -16,6 +16,7 @@ from tacit.rewards.config import RewardConfig
 from tacit.rewards.expected_preference import preference
 from tacit.rewards.heads.head import RewardHead
 from tacit.training.config import ObjectiveConfig
+from tacit.training.diagnostics import collapse_report
 from tacit.training.loop import Trainable
 
 __all__ = ["RewardNetwork", "Standardizer"]
@@ -130,8 +131,9 @@ class RewardNetwork(Trainable):
         """P(a preferred to b) averaged over the posterior: Float[users pairs]."""
         return preference(self.head, posterior, a, b, temperature=temperature, log_nu=self.log_nu)
 
-    def settle(self, items: Tensor) -> None:
-        """Called once after training with the standardised training items; fixes what the likelihood leaves free."""
+    def diagnose(self, episode: Episode) -> dict[str, float]:
+        """Whether z is used at all."""
+        return collapse_report(self, episode) if self.encoder.latent else {}
 
 
 def _parts(dim: int, config: RewardConfig) -> tuple[Encoder, RewardHead]:

@@ -10,7 +10,6 @@ from tacit.encoders.encoder import Encoder
 from tacit.encoders.posterior import LatentPosterior
 from tacit.testing.samples import (
     every_gradient,
-    join,
     keep_first,
     padded,
     random_choices,
@@ -165,7 +164,7 @@ class EncoderConformance:
         if not (encoder.additive and encoder.has_uncertainty and self.doubt_shrinks):
             return
         first, more = random_choices(USERS, CHOICES, self.dim), random_choices(USERS, 40, self.dim, seed=1)
-        scales = [encoder(c).scale for c in (first.first(0), first.first(1), first, join(first, more))]
+        scales = [encoder(c).scale for c in (first.first(0), first.first(1), first, first.join(more))]
         for before, after in pairwise(scales):
             assert before is not None
             assert after is not None

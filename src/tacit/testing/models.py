@@ -12,7 +12,7 @@ from tacit.episodes.batch import ChoiceBatch
 from tacit.episodes.hashing import step_generator
 from tacit.errors import StateMismatchError
 from tacit.rewards.protocol import PreferenceModel
-from tacit.testing.samples import join, keep_first, padded, random_choices, refusal, reordered, swapped
+from tacit.testing.samples import keep_first, padded, random_choices, refusal, reordered, swapped
 
 __all__ = ["PreferenceModelConformance"]
 
@@ -114,20 +114,20 @@ class PreferenceModelConformance:
     def test_update_equals_infer_on_all(self) -> None:
         """In one go, in two, or one by one."""
         model, first, second = self._model(), self._choices(2), self._choices(3, seed=5)
-        whole = model.infer(join(first, second))
+        whole = model.infer(first.join(second))
         in_two = model.update(model.infer(first), second)
         one_by_one = model.infer(first.first(0))
         for position in range(5):
-            one_by_one = model.update(one_by_one, reordered(join(first, second), [position]))
+            one_by_one = model.update(one_by_one, reordered(first.join(second), [position]))
         for state in (in_two, one_by_one):
             assert_close(self._beliefs(model, state), self._beliefs(model, whole), **CLOSE)
 
     def test_forgotten_is_never_seen(self) -> None:
         """Forgetting some leaves the others; forgetting all leaves the prior."""
         model, kept, gone = self._model(), self._choices(2), self._choices(3, seed=5)
-        state = model.infer(join(gone, kept))
+        state = model.infer(gone.join(kept))
         self._same(model, model.forget(state, gone), model.infer(kept))
-        self._same(model, model.forget(state, join(kept, gone)), model.infer(kept.first(0)))
+        self._same(model, model.forget(state, kept.join(gone)), model.infer(kept.first(0)))
 
     def test_no_choices_is_the_prior(self) -> None:
         """With k = 0 it is defined, the same for everybody, and the same by an empty batch as by padding alone."""

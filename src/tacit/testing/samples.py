@@ -12,7 +12,6 @@ from tacit.episodes.hashing import step_generator
 
 __all__ = [
     "every_gradient",
-    "join",
     "keep_first",
     "padded",
     "random_choices",
@@ -64,15 +63,6 @@ def padded(choices: ChoiceBatch, *, extra_choices: int = 0, extra_slots: int = 0
     weight = torch.zeros(shape[:2], dtype=choices.weight.dtype)
     weight[:, :count] = choices.weight
     return ChoiceBatch(vectors, rank, weight)
-
-
-def join(first: ChoiceBatch, second: ChoiceBatch) -> ChoiceBatch:
-    """The choices of both batches, of the same users and slots."""
-    return ChoiceBatch(
-        torch.cat([first.vectors, second.vectors], dim=1),
-        torch.cat([first.rank, second.rank], dim=1),
-        torch.cat([first.weight, second.weight], dim=1),
-    )
 
 
 def seeded_module(make: Callable[[], M], seed: int = 0) -> M:

@@ -37,6 +37,13 @@ class Trainable(nn.Module):
         """Scalar loss of one episode, in nats per target."""
         raise NotImplementedError
 
+    def diagnose(self, episode: Episode) -> dict[str, float]:
+        """More numbers on a validation episode, for `metrics.jsonl` and the notes."""
+        return {}
+
+    def settle(self, items: Tensor) -> None:
+        """Called once after training with the standardised training items; fixes what the likelihood leaves free."""
+
 
 @dataclass(frozen=True)
 class TrainingResult:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tacit.baselines.pooled import PooledBTL, fit_pooled
+from tacit.baselines.pooled import PooledBTL
 from tacit.choices.index import ChoiceIndex
 from tacit.choices.splits import split_groups, split_users
 from tacit.choices.table import ChoiceTable
@@ -149,7 +149,7 @@ def _fit_both(
     ids = table.users.take(users.unique().numpy())
     seen = Seen.of(ids.to_pylist(), [names(g) for g in groups], salt=f"{training.seed:x}-{len(table)}")
     fits = {}
-    fitters = {"reward": fit_reward, "pooled": fit_pooled}
+    fitters = {"reward": fit_reward, "pooled": PooledBTL.fit}
     for name in RUNS[::-1] if config.base else RUNS:  # a base must be there before what is built on it
         base = {"pooled": fits["pooled"]} if config.base and name == "reward" else {}
         fits[name] = fitters[name](

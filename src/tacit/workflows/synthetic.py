@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from tacit.baselines import fit_dpl, fit_pooled
+from tacit.baselines.dpl import DPL
+from tacit.baselines.pooled import PooledBTL
 from tacit.evaluation import Report, evaluate
 from tacit.events import Listener
 from tacit.rewards.config import RewardConfig
@@ -124,7 +125,7 @@ def _run(
     models, seconds, reports = {}, {}, {}
     for method in methods:
         reward, training = configs[method]
-        fit = {"btl": fit_pooled, "dpl": fit_dpl}.get(method, fit_reward)
+        fit = {"btl": PooledBTL.fit, "dpl": DPL.fit}.get(method, fit_reward)
         model = fit(
             world.train.index, world.vectors, validation=world.validation.index, config=reward, training=training,
             name=f"{method}, seed {seed}", on_event=on_event,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.baselines.pooled import fit_pooled
+from tacit.baselines.pooled import PooledBTL
 from tacit.episodes.hashing import mix
 from tacit.evaluation import accuracy, evaluation_episodes, mean_intervals, predict
 from tacit.evaluation.audit.config import AuditTraining
@@ -119,7 +119,7 @@ def measure(
     for view in _views(task, config):
         seen = config.model_copy(update={"principal": view})
         what = label if view is None else f"{label}, {view} components"
-        pooled.append(fit_pooled(task.train.index, task.vectors, config=seen, name=f"pooled{what}", **given))
+        pooled.append(PooledBTL.fit(task.train.index, task.vectors, config=seen, name=f"pooled{what}", **given))
         base = {"pooled": pooled[-1]} if seen.base else {}
         personal.append(fit_reward(task.train.index, task.vectors, config=seen, name=f"reward{what}", **base, **given))
     model, everybody = (min(models, key=lambda m: m.notes["validation_nll"]) for models in (personal, pooled))

@@ -6,22 +6,20 @@ from tacit.lazy import lazy
 
 if TYPE_CHECKING:
     from tacit.evaluation.benchmark.bench import Benchmark, run_benchmark
-    from tacit.evaluation.benchmark.methods import METHODS, Method, Settings
+    from tacit.evaluation.benchmark.methods import fit_method
     from tacit.evaluation.benchmark.results import DatasetResult, MethodResult
     from tacit.evaluation.benchmark.task import KS, Part, Task
     from tacit.evaluation.benchmark.tuning import Tuned, read_tuned, tune, tuned_on
 
 __all__ = [
     "KS",
-    "METHODS",
     "Benchmark",
     "DatasetResult",
-    "Method",
     "MethodResult",
     "Part",
-    "Settings",
     "Task",
     "Tuned",
+    "fit_method",
     "read_tuned",
     "run_benchmark",
     "tune",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tacit.evaluation.benchmark.datasets import Sources
-from tacit.evaluation.benchmark.methods import METHODS
+from tacit.evaluation.benchmark.methods import find_method, in_table_order
 from tacit.evaluation.benchmark.report import plot_accuracy_by_k, plot_cost, to_markdown
 from tacit.evaluation.benchmark.results import DatasetResult, combine
 from tacit.evaluation.benchmark.run import Job, code_hash, measure_all, task_of
@@ -64,13 +64,14 @@ def run_benchmark(
     Raises:
         ConfigError: files that are absent.
     """
+    methods = in_table_order(methods)
     told = {name: task_of(name, seeds[0], sources).train.types is not None for name in datasets}
     jobs = {
         (dataset, method, seed): Job.of(dataset, seed, method, tuned.of(dataset, method))
         for dataset in datasets
         for seed in seeds
         for method in methods
-        if told[dataset] or not METHODS[method].needs_types
+        if told[dataset] or find_method(method).kind != "upper"
     }
     cells = measure_all(list(jobs.values()), sources, workers=workers, progress=progress)
     results = {}

@@ -11,9 +11,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tacit.baselines import OracleBTL
+from tacit.baselines.method import Settings
 from tacit.episodes import ChoiceBatch
 from tacit.evaluation import accuracy, calibration, nll
-from tacit.evaluation.benchmark.methods import Method, Settings
+from tacit.evaluation.benchmark.methods import fit_method
 from tacit.evaluation.benchmark.task import Part, Task
 from tacit.evaluation.episodes import evaluation_episodes
 from tacit.evaluation.predictions import Predictions, predict
@@ -44,11 +45,11 @@ class Cell:
     costs: Tensor
 
 
-def measure_cell(task: Task, method: Method, settings: Settings, side: Side) -> Cell:
+def measure_cell(task: Task, method: str, settings: Settings, side: Side) -> Cell:
     """Fit on the training users, tune nothing, ask the users of `side`; all of it fixed by the task's seed."""
     task = task.principal(settings.get("principal"))
     started = time.perf_counter()
-    model = method.fit(task, settings, task.seed)
+    model = fit_method(method, task, settings, task.seed)
     seconds = time.perf_counter() - started
     part: Part = getattr(task, side)
     asked = _ask_oracle(model, task, part) if isinstance(model, OracleBTL) else _ask(model, task, part)

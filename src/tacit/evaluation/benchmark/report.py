@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import LogLocator
 
+from tacit.baselines.method import Kind
 from tacit.evaluation.benchmark.datasets import find_dataset
-from tacit.evaluation.benchmark.methods import METHODS, Kind
+from tacit.evaluation.benchmark.methods import find_method, in_table_order
 from tacit.evaluation.benchmark.results import DatasetResult, MethodResult
 from tacit.evaluation.canvas import GRID, INK, MUTED, STYLES, new_figure, plain_axes, save_figure
 
@@ -24,14 +25,14 @@ def to_markdown(results: Sequence[DatasetResult]) -> str:
 
 
 def _summary(results: Sequence[DatasetResult]) -> Iterator[str]:
-    names = [name for name in METHODS if any(name in result.methods for result in results)]
+    names = in_table_order({name for result in results for name in result.methods})
     yield from (
         "# Benchmark",
         "",
         f"Accuracy in per cent at k = {AT} (the largest k below it where {AT} is not asked).",
         "",
     )
-    yield from _header(["dataset", *(METHODS[name].label for name in names)])
+    yield from _header(["dataset", *(find_method(name).label for name in names)])
     for result in results:
         at = max(i for i, k in enumerate(result.ks) if k <= AT)
         cells = [
@@ -54,7 +55,7 @@ def _lead(results: Sequence[DatasetResult], what: str, kinds: tuple[Kind, ...]) 
         cells = dict.fromkeys(ks, "")
         for place, (k, name) in enumerate(zip(result.ks, result.closest(*kinds), strict=True)):
             if name is not None:
-                cells[k] = f"{list(_gains(result.methods[name]))[place]} {METHODS[name].label}"
+                cells[k] = f"{list(_gains(result.methods[name]))[place]} {find_method(name).label}"
         yield _row([result.name, *cells.values()])
     yield ""
 
@@ -75,13 +76,13 @@ def _dataset(result: DatasetResult) -> Iterator[str]:
         yield from ("", "Paired gain of ours over the method, points:", "")
         yield from _header(["method", *columns])
         for name in result.rivals():
-            yield _row([METHODS[name].label, *_gains(result.methods[name])])
+            yield _row([find_method(name).label, *_gains(result.methods[name])])
     yield ""
 
 
 def _label(name: str, method: MethodResult) -> str:
-    told = ", told" if METHODS[name].kind == "upper" and "told" not in METHODS[name].label else ""
-    return METHODS[name].label + told + (" **leaks**" if method.leaks else "")
+    told = ", told" if find_method(name).kind == "upper" and "told" not in find_method(name).label else ""
+    return find_method(name).label + told + (" **leaks**" if method.leaks else "")
 
 
 def _percents(method: MethodResult) -> Iterator[str]:
@@ -123,12 +124,12 @@ def plot_accuracy_by_k(path: Path, result: DatasetResult) -> None:
     axes = plain_axes(figure.add_subplot())
     x = np.sqrt(result.ks)
     ranked = sorted(result.methods, key=lambda name: -float(result.methods[name].accuracy.nanmean()))
-    coloured = [name for name in ranked if METHODS[name].kind in ("strong", "published")][: TOP - 1]
+    coloured = [name for name in ranked if find_method(name).kind in ("strong", "published")][: TOP - 1]
     palette = dict(zip(coloured, STYLES[1:], strict=False))
     for name in ranked:
-        method, kind = result.methods[name], METHODS[name].kind
+        method, kind = result.methods[name], find_method(name).kind
         y = 100 * method.accuracy.numpy()
-        label, line = METHODS[name].label, LINES.get(kind, "-")
+        label, line = find_method(name).label, LINES.get(kind, "-")
         if kind == "ours":
             low, high = 100 * method.interval.numpy().T
             axes.fill_between(x, low, high, color=OURS, alpha=0.15, linewidth=0)
@@ -152,7 +153,8 @@ def plot_cost(path: Path, results: Sequence[DatasetResult]) -> None:
     """Milliseconds to adapt one user (ten choices) against accuracy over pooled at the largest k, over datasets."""
     figure = new_figure(7.4, 4.6)
     axes = plain_axes(figure.add_subplot())
-    for name, method in METHODS.items():
+    for name in in_table_order({name for result in results for name in result.methods}):
+        method = find_method(name)
         found = [result.methods[name] for result in results if name in result.methods]
         if not found or method.kind in ("upper", "control"):
             continue

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tacit.baselines.method import Kind
 from tacit.evaluation import mean_intervals, worst_decile
 from tacit.evaluation.benchmark.cell import Cell
-from tacit.evaluation.benchmark.methods import METHODS, Kind
+from tacit.evaluation.benchmark.methods import find_method
 
 __all__ = ["DatasetResult", "MethodResult", "combine"]
 
@@ -84,7 +85,7 @@ class DatasetResult:
     def rivals(self, *kinds: Kind) -> list[str]:
         """Methods that ours is compared with: those of some kinds, or all but ours and the upper lines."""
         wanted = kinds or ("control", "strong", "published")
-        return [name for name in self.methods if METHODS[name].kind in wanted]
+        return [name for name in self.methods if find_method(name).kind in wanted]
 
     def closest(self, *kinds: Kind) -> list[str | None]:
         """By k, the most accurate of the `rivals`; None where nobody has k choices."""

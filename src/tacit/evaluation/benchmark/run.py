@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
+from tacit.baselines.method import Settings
 from tacit.errors import ConfigError
 from tacit.evaluation.benchmark.cell import Cell, Side, measure_cell, read_cell, write_cell
 from tacit.evaluation.benchmark.datasets import Sources, find_dataset
-from tacit.evaluation.benchmark.methods import METHODS, Settings
 from tacit.evaluation.benchmark.task import Task
 from tacit.events import Progress
 
@@ -126,9 +126,7 @@ def _one_thread() -> None:
 
 
 def _measure(job: Job, file: Path, sources: Sources) -> Cell:
-    cell = measure_cell(
-        task_of(job.dataset, job.seed, sources), METHODS[job.method], json.loads(job.settings), job.side
-    )
+    cell = measure_cell(task_of(job.dataset, job.seed, sources), job.method, json.loads(job.settings), job.side)
     write_cell(file, cell)
     return cell
 

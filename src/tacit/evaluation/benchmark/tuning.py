@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tacit.baselines.method import Settings
 from tacit.errors import ConfigError
 from tacit.evaluation.benchmark.datasets import DATASETS, Sources, find_dataset
-from tacit.evaluation.benchmark.methods import METHODS, Settings
+from tacit.evaluation.benchmark.methods import find_method
 from tacit.evaluation.benchmark.run import Job, code_hash, data_hash, measure_all
 from tacit.events import Progress
 from tacit.files import write_json
@@ -25,7 +26,7 @@ class Tuned:
 
     def of(self, dataset: str, method: str) -> Settings:
         """What was chosen for the dataset's family, or the method's first setting where nothing was."""
-        return self.settings.get(find_dataset(dataset).family, {}).get(method, METHODS[method].grid[0])
+        return self.settings.get(find_dataset(dataset).family, {}).get(method, find_method(method).grid[0])
 
 
 def read_tuned(file: Path) -> Tuned:
@@ -71,8 +72,8 @@ def tune(
     for family, name in families.items():
         dataset = find_dataset(name)
         for method in methods:
-            for number, settings in enumerate(METHODS[method].grid):
-                for seed in range(0 if METHODS[method].needs_types else dataset.draws):
+            for number, settings in enumerate(find_method(method).grid):
+                for seed in range(0 if find_method(method).kind == "upper" else dataset.draws):
                     jobs[family, method, number, seed] = Job.of(dataset.name, seed, method, settings, "validation")
     cells = measure_all(list(jobs.values()), sources, workers=workers, progress=progress)
     before = read_tuned(file)
@@ -84,7 +85,7 @@ def tune(
             if key[:2] == (family, method):
                 by_setting.setdefault(key[2], []).append(float(cells[job].nll.nanmean(1).nanmean()))
         nll = [sum(draws) / len(draws) for draws in by_setting.values()]
-        chosen.setdefault(family, {})[method] = METHODS[method].grid[nll.index(min(nll))]
+        chosen.setdefault(family, {})[method] = find_method(method).grid[nll.index(min(nll))]
         losses.setdefault(family, {})[method] = [round(value, 4) for value in nll]
     names = {job.dataset for job in jobs.values()}
     data = dict(before.origin.get("data", {})) | {name: data_hash(name, sources) for name in sorted(names)}
