@@ -20,7 +20,7 @@ from tacit.policies import PolicyTrainingConfig
 from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.trainer import PolicyTrainer
 from tacit.steering import SteerablePolicy
-from tacit.training.schedule import warmup_cosine
+from tacit.training.loop import warmup_cosine
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from tacit.episodes import ChoiceBatch, Episode
 from tacit.errors import ConfigError
 from tacit.training import ObjectiveConfig, TrainingConfig, collapse_report
 from tacit.training.hardware import choose_hardware, cpu_threads
-from tacit.training.schedule import warmup_cosine
+from tacit.training.loop import warmup_cosine
 
 # -- schedule ----------------------------------------------------------------------------------------------------------
 

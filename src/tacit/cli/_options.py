@@ -5,7 +5,55 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Out", "Seed", "SeedOverride"]
+__all__ = [
+    "BaseName",
+    "Data",
+    "Device",
+    "EmbedderName",
+    "LateData",
+    "ModelFolder",
+    "Out",
+    "PolicyFolder",
+    "Precision",
+    "Seed",
+    "SeedOverride",
+    "Store",
+]
+
+_DATA = typer.Argument(metavar="DATA", help="Preferences: .jsonl, .csv, .parquet or hf://owner/name.")
+
+Data = Annotated[str, _DATA]
+"""`data: Data`"""
+
+LateData = Annotated[str | None, _DATA]
+"""`data: LateData = None`, for verbs that print their settings without it."""
+
+EmbedderName = Annotated[
+    str | None, typer.Option("--embedder", metavar="NAME", help="minilm, hash, vectors, a path or a hub name.")
+]
+"""`embedder: EmbedderName = None`"""
+
+Store = Annotated[
+    Path | None, typer.Option("--store", metavar="DIR", help="Item store to use and extend, from `tacit embed`.")
+]
+"""`store: Store = None`"""
+
+ModelFolder = Annotated[str, typer.Argument(metavar="MODEL", help="Folder of `tacit train-reward`, or a hub name.")]
+"""`model: ModelFolder`"""
+
+PolicyFolder = Annotated[str, typer.Argument(metavar="POLICY", help="Folder of `tacit train-policy`.")]
+"""`policy: PolicyFolder`"""
+
+BaseName = Annotated[
+    str | None, typer.Option("--base", metavar="MODEL", help="The base, where it is not under its old name.")
+]
+"""`base: BaseName = None`"""
+
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...; default: what there is.")]
+"""`device: Device = None`"""
+
+Precision = Annotated[str | None, typer.Option("--dtype", help="Precision of the base: float32, bfloat16, float16.")]
+"""`dtype: Precision = None`"""
 
 # The range every generator takes (torch, numpy, scikit-learn).
 _SEED = typer.Option("--seed", min=0, max=2**32 - 1, help="One seed for everything random.")

@@ -1,14 +1,13 @@
 """`tacit audit`: do these users disagree, and does personalising pay?"""
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, ConfigDict
 
 from tacit.cli._config import ConfigFile, Settings, read_config
-from tacit.cli._options import Out, Seed
+from tacit.cli._options import Data, EmbedderName, Out, Seed, Store
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
@@ -34,21 +33,14 @@ class AuditConfig(BaseModel):
 
 
 def audit(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Preferences: .jsonl, .csv, .parquet or hf://owner/name.")
-    ],
+    data: Data,
     out: Out,
     min_gain: Annotated[
         float, typer.Option("--min-gain", metavar="POINTS", help="The smallest gain in accuracy worth having.")
     ] = 1.0,
     repeats: Annotated[int, typer.Option("--repeats", help="Times to divide users and prompts anew.")] = 3,
-    store: Annotated[
-        Path | None, typer.Option("--store", metavar="DIR", help="Item store to use and extend, from `tacit embed`.")
-    ] = None,
-    embedder: Annotated[
-        str | None,
-        typer.Option("--embedder", metavar="NAME", help="minilm, hash, vectors, a path or a hub name."),
-    ] = None,
+    store: Store = None,
+    embedder: EmbedderName = None,
     config: ConfigFile = None,
     settings: Settings = None,
     columns: Map = None,

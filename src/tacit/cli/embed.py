@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tacit.cli._options import Seed
+from tacit.cli._options import Data, EmbedderName, Seed
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
@@ -17,14 +17,9 @@ EXAMPLE = "tacit embed data.jsonl --store items/ --embedder minilm"
 
 
 def embed(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Preferences: .jsonl, .csv, .parquet or hf://owner/name.")
-    ],
+    data: Data,
     store: Annotated[Path, typer.Option("--store", metavar="DIR", help="Item store to make or extend.")],
-    embedder: Annotated[
-        str | None,
-        typer.Option("--embedder", metavar="NAME", help="minilm, hash, vectors, a path or a hub name."),
-    ] = None,
+    embedder: EmbedderName = None,
     columns: Map = None,
     format: Format = None,  # noqa: A002
     skip_bad_rows: SkipBadRows = False,

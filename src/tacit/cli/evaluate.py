@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tacit.cli._models import find_model
-from tacit.cli._options import Out, Seed
+from tacit.cli._options import ModelFolder, Out, Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
@@ -25,7 +25,7 @@ _LARGEST_K = 1_000_000
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of `tacit train-reward`, or a hub name.")],
+    model: ModelFolder,
     data: Annotated[str, typer.Argument(metavar="DATA", help="Preferences; `test` rows if there is a split column.")],
     out: Out,
     k: Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tacit.cli._models import find_model
-from tacit.cli._options import Seed
+from tacit.cli._options import ModelFolder, Seed
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
@@ -23,7 +23,7 @@ _SHOWN = 5
 
 
 def explain(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of `tacit train-reward`, or a hub name.")],
+    model: ModelFolder,
     items: Annotated[
         str, typer.Argument(metavar="ITEMS", help="Answers (prompt, response) or choices to explain the user by.")
     ],

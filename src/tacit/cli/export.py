@@ -1,12 +1,7 @@
 """`tacit export`: one user's policy as an ordinary LoRA folder."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from tacit.cli._models import find_policy
-from tacit.cli._options import Seed
+from tacit.cli._options import BaseName, Device, Out, PolicyFolder, Seed
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
@@ -18,14 +13,12 @@ EXAMPLE = "tacit export policy/ --profile profile.json --out adapter/"
 
 
 def export(
-    policy: Annotated[str, typer.Argument(metavar="POLICY", help="Folder of `tacit train-policy`.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Folder for the adapter.")],
+    policy: PolicyFolder,
+    out: Out,
     profile: OptionalProfile = None,
     user: OfUser = None,
-    base: Annotated[
-        str | None, typer.Option("--base", metavar="MODEL", help="The base, where it is not under its old name.")
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...; default: what there is.")] = None,
+    base: BaseName = None,
+    device: Device = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
 ) -> Result:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tacit.cli._models import find_policy
-from tacit.cli._options import Seed
+from tacit.cli._options import BaseName, Device, PolicyFolder, Precision, Seed
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
@@ -22,7 +22,7 @@ EXAMPLE = 'tacit generate policy/ --prompt "How do I repot a cactus?" --profile 
 
 
 def generate(
-    policy: Annotated[str, typer.Argument(metavar="POLICY", help="Folder of `tacit train-policy`.")],
+    policy: PolicyFolder,
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", metavar="TEXT", help="What to answer; repeatable.")
     ] = None,
@@ -51,11 +51,9 @@ def generate(
         bool,
         typer.Option("--within-base", help="With --top-p: only tokens that the base could draw too; half as fast."),
     ] = False,
-    base: Annotated[
-        str | None, typer.Option("--base", metavar="MODEL", help="The base, where it is not under its old name.")
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...; default: what there is.")] = None,
-    dtype: Annotated[str | None, typer.Option("--dtype", help="Precision of the base.")] = None,
+    base: BaseName = None,
+    device: Device = None,
+    dtype: Precision = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="JSON file for the answers.")] = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,

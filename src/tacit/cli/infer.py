@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tacit.cli._models import find_model
-from tacit.cli._options import Seed
+from tacit.cli._options import ModelFolder, Seed
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
@@ -22,7 +22,7 @@ EXAMPLE = "tacit infer model/ choices.jsonl --out profile.json"
 
 
 def infer(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of `tacit train-reward`, or a hub name.")],
+    model: ModelFolder,
     choices: Annotated[str, typer.Argument(metavar="CHOICES", help="Preferences of one user, or of many.")],
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="profile.json for one user, profiles.parquet for all.")

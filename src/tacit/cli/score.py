@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tacit.cli._models import find_model
-from tacit.cli._options import Seed
+from tacit.cli._options import ModelFolder, Seed
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
@@ -26,7 +26,7 @@ _SHOWN = 10
 
 
 def score(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder of `tacit train-reward`, or a hub name.")],
+    model: ModelFolder,
     items: Annotated[str, typer.Argument(metavar="ITEMS", help="Answers: columns prompt and response.")],
     profile: Profile,
     user: OfUser = None,

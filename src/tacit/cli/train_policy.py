@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
 from tacit.cli._models import find_model
-from tacit.cli._options import SeedOverride
+from tacit.cli._options import Device, Precision, SeedOverride
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
@@ -48,10 +48,8 @@ def train_policy(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the policy.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...; default: what there is.")] = None,
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Precision of the base: float32, bfloat16, float16.")
-    ] = None,
+    device: Device = None,
+    dtype: Precision = None,
     columns: Map = None,
     format: Format = None,  # noqa: A002
     skip_bad_rows: SkipBadRows = False,

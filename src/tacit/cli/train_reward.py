@@ -8,7 +8,7 @@ import typer
 from pydantic import BaseModel, ConfigDict
 
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
-from tacit.cli._options import SeedOverride
+from tacit.cli._options import EmbedderName, LateData, SeedOverride, Store
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
@@ -39,17 +39,10 @@ class TrainRewardConfig(BaseModel):
 
 
 def train_reward(
-    data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="Preferences: .jsonl, .csv, .parquet or hf://owner/name.")
-    ] = None,
+    data: LateData = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for the model.")] = None,
-    store: Annotated[
-        Path | None, typer.Option("--store", metavar="DIR", help="Item store to use and extend, from `tacit embed`.")
-    ] = None,
-    embedder: Annotated[
-        str | None,
-        typer.Option("--embedder", metavar="NAME", help="minilm, hash, vectors, a path or a hub name."),
-    ] = None,
+    store: Store = None,
+    embedder: EmbedderName = None,
     config: ConfigFile = None,
     settings: Settings = None,
     columns: Map = None,

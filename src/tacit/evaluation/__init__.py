@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tacit.lazy import lazy
 
 if TYPE_CHECKING:
-    from tacit.evaluation.bootstrap import calibration_intervals, mean_intervals, paired_intervals
+    from tacit.evaluation.bootstrap import calibration_intervals, mean_intervals
     from tacit.evaluation.episodes import (
         EvaluationEpisodes,
         ItemVectors,
@@ -40,7 +40,6 @@ __all__ = [
     "mean_intervals",
     "mean_over_users",
     "nll",
-    "paired_intervals",
     "plot_accuracy",
     "plot_reliability",
     "predict",

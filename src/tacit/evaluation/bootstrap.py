@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tacit.episodes import step_generator
 
-__all__ = ["calibration_intervals", "mean_intervals", "paired_intervals"]
+__all__ = ["calibration_intervals", "mean_intervals"]
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -26,13 +26,6 @@ def mean_intervals(values: Tensor, *, resamples: int = RESAMPLES, level: float =
     columns = torch.cat([values.double().nan_to_num(0.0), counted.double()]).T
     total, count = _resampled_sums(columns, resamples, seed).chunk(2, dim=1)
     return _percentiles(total / count, level)
-
-
-def paired_intervals(
-    ours: Tensor, theirs: Tensor, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
-) -> Tensor:
-    """Intervals of the mean over users of `ours - theirs`, Float64[rows 2] of two Float[rows users]."""
-    return mean_intervals(ours.double() - theirs.double(), resamples=resamples, level=level, seed=seed)
 
 
 def calibration_intervals(

@@ -20,7 +20,7 @@ from tacit.policies.steered_pairs import SteeredPairs
 from tacit.policies.training_config import PolicyTrainingConfig
 from tacit.training import checkpoint as checkpoints
 from tacit.training.checkpoint import Progress, another_run, read_checkpoint, read_progress, write_checkpoint
-from tacit.training.schedule import warmup_cosine
+from tacit.training.loop import warmup_cosine
 
 __all__ = ["PolicyTrainer"]
 

@@ -23,9 +23,8 @@ from tacit.training.checkpoint import Progress, another_run, read_checkpoint, re
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 from tacit.training.hardware import Hardware, choose_hardware, cpu_threads
 from tacit.training.run_log import RunLog
-from tacit.training.schedule import warmup_cosine
 
-__all__ = ["Trainable", "TrainingResult", "train"]
+__all__ = ["Trainable", "TrainingResult", "train", "warmup_cosine"]
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +148,15 @@ def train(
     seconds = time.perf_counter() - started
     log({"event": "end", "name": name, "step": progress.step, "steps": config.steps, "seconds": seconds})
     return TrainingResult(progress.step, progress.best_step, progress.best, seconds, hardware)
+
+
+def warmup_cosine(step: int, steps: int, warmup: float) -> float:
+    """Factor in (0, 1] on the peak rate: linear over the first `warmup` share, then cosine to 1 %."""
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    progress = (step - rise) / max(1, steps - rise)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
