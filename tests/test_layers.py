@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,28 @@ def test_file_keeps_the_rules(path: Path) -> None:
 def test_every_package_is_a_layer_and_every_layer_exists() -> None:
     present = {layer_of(path) for path in FILES} - {""}
     assert present == set(LAYERS)
+
+
+def circle(sources: dict[str, str]) -> list[str]:
+    """Files that import each other in a circle, by module name; packages' own faces only list what they hold."""
+    graph = {
+        name: set(imported_modules(ast.parse(source), name.rpartition(".")[0])) for name, source in sources.items()
+    }
+    try:
+        TopologicalSorter({name: seen & set(graph) for name, seen in graph.items()}).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_two_files_import_each_other() -> None:
+    inside = {path: path.relative_to(SOURCE.parent).with_suffix("") for path in FILES if path.stem != "__init__"}
+    assert circle({".".join(place.parts): path.read_text() for path, place in inside.items()}) == []
+
+
+def test_a_circle_is_found_also_where_only_types_are_imported() -> None:
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tacit.rewards.b import B"
+    assert circle({"tacit.rewards.a": typed, "tacit.rewards.b": "from tacit.rewards.a import A"})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tacit.likelihoods.choice import choice_log_prob
 from tacit.objectives.reward import elbo, predictive
 from tacit.rewards import RewardConfig
 from tacit.rewards.network import RewardNetwork
-from tacit.testing.samples import join, seeded_module
+from tacit.testing.samples import seeded_module
 from tacit.training import ObjectiveConfig
 
 DIM, ITEMS = 4, 12
@@ -62,7 +62,7 @@ def plain_loss(network: RewardNetwork, episode: Episode, objective: ObjectiveCon
 
     posterior = network.encoder(context)
     if objective.kind == "elbo" and network.encoder.has_uncertainty:
-        informed = network.encoder(join(context, target))
+        informed = network.encoder(context.join(target))
         z = informed.rsample(objective.samples, noise)
         return elbo(log_prob(z), target.weight, informed.kl(posterior), beta=objective.beta)
     z, log_draw = posterior.draws(objective.samples, noise)

@@ -279,8 +279,6 @@ def test_altered_settings_are_refused(tmp_path: Path, change: dict) -> None:
 def test_pushing_uploads_the_saved_files_only(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    from tacit.rewards import push_to_hub
-
     calls: dict[str, dict] = {}
 
     class Api:
@@ -295,7 +293,7 @@ def test_pushing_uploads_the_saved_files_only(monkeypatch: pytest.MonkeyPatch) -
             calls["upload"] = settings | {"files": sorted(file.name for file in Path(folder_path).iterdir())}
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    assert push_to_hub(small_model(DIM, 0), "me/model", token="secret") == "https://hub/me/model"
+    assert small_model(DIM, 0).push_to_hub("me/model", token="secret") == "https://hub/me/model"
     assert calls["create"] == {"name": "me/model", "private": True, "exist_ok": True}
     assert calls["upload"]["repo_id"] == "me/model"
     assert calls["upload"]["files"] == sorted(calls["upload"]["allow_patterns"])

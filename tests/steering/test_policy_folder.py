@@ -10,7 +10,6 @@ import torch
 from moved_policy import moved, refused, some_z
 from tiny_base import save_base
 
-import tacit.steering.policy
 from tacit.engines import Base, TransformersEngine, load_base, open_engine
 from tacit.errors import ConfigError, ModelFormatError
 from tacit.rewards import RewardConfig, RewardModel
@@ -95,7 +94,7 @@ def test_a_save_that_fails_leaves_the_old_folder_and_nothing_else(
 
     expected = SteerablePolicy.load(saved)
     moved(policy, seed=9)
-    monkeypatch.setattr(tacit.steering.policy, "write_model_files", full)
+    monkeypatch.setattr(RewardModel, "write_files", full)
     for folder in (saved, saved.parent / "new"):
         with pytest.raises(OSError, match="disk full"):
             policy.save(folder)

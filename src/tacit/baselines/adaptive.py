@@ -25,10 +25,9 @@ from tacit.errors import ChoiceError, ModelFormatError, StateMismatchError
 from tacit.events import Listener
 from tacit.files import atomic_folder
 from tacit.rewards.episodic_fit import FitData, fit_data, fit_network, seeded_modules
-from tacit.rewards.explain import centred, explanations
 from tacit.rewards.model_folder import adopt_weights, own_tensors, read_config, read_tensors, write_folder
 from tacit.rewards.network import Standardizer
-from tacit.rewards.protocol import Explanation
+from tacit.rewards.protocol import Explanation, centred, explanations
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Trainable
 

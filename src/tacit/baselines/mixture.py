@@ -37,7 +37,7 @@ from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
 from tacit.events import Listener
 from tacit.rewards.episodic_fit import fit_data, seeded_modules
-from tacit.rewards.explain import centred
+from tacit.rewards.protocol import centred
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 
 __all__ = ["GroupMixture", "KnownGroupMixture", "MixtureConfig", "MixtureNetwork"]

@@ -43,7 +43,7 @@ from tacit.episodes.episode import Episode
 from tacit.episodes.hashing import step_generator
 from tacit.likelihoods.choice import choice_log_prob
 from tacit.objectives.reward import nll
-from tacit.rewards.explain import centred
+from tacit.rewards.protocol import centred
 from tacit.training.config import ObjectiveConfig
 
 __all__ = ["VPL", "VPLConfig", "VPLNetwork", "anneal", "gaussian_kl", "normalised"]

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from tacit.encoders.attention import AttentionEncoder
     from tacit.encoders.encoder import Encoder, EncoderConfig
     from tacit.encoders.laplace import LaplaceEncoder
-    from tacit.encoders.mixture import MixturePosterior
-    from tacit.encoders.posterior import LatentPosterior
+    from tacit.encoders.posterior import LatentPosterior, MixturePosterior
     from tacit.encoders.state import UserStates
 
 __all__ = [

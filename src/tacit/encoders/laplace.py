@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from tacit.encoders import encoders
 from tacit.encoders.encoder import Encoder, EncoderConfig, comparison_evidence
-from tacit.encoders.mixture import MixturePosterior
+from tacit.encoders.posterior import MixturePosterior
 from tacit.episodes.batch import ChoiceBatch
 
 __all__ = ["LaplaceConfig", "LaplaceEncoder"]

@@ -1,4 +1,4 @@
-"""What is known of users: a diagonal Gaussian over the latent z, or a point where there is no doubt to speak of."""
+"""What is known of users: a Gaussian over the latent z, a point where there is no doubt, or a mixture of Gaussians."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tacit.errors import ConfigError
 
-__all__ = ["LatentPosterior"]
+__all__ = ["LatentPosterior", "MixturePosterior"]
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,69 @@ class LatentPosterior:
         ratio = (self.scale / other.scale).square()
         shift = ((self.mean - other.mean) / other.scale).square()
         return 0.5 * (ratio + shift - 1 - ratio.log()).sum(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixturePosterior(LatentPosterior):
+    """sum_c w_c N(m_c, F_c F_c^T) for a batch of users; `mean` and `scale` are those of the whole mixture.
+
+    Shapes:
+        log_weight: Float[users components], log w, normalised.
+        means: Float[users components latent].
+        factors: Float[users components latent latent].
+    """
+
+    log_weight: Tensor
+    means: Tensor
+    factors: Tensor
+
+    @classmethod
+    def of(cls, log_weight: Tensor, means: Tensor, factors: Tensor) -> "MixturePosterior":
+        """The mixture, with its overall mean and standard deviations worked out."""
+        weight = log_weight.exp().unsqueeze(-1)
+        mean = (weight * means).sum(1)
+        spread = factors.square().sum(-1) + (means - mean.unsqueeze(1)).square()
+        scale = (weight * spread).sum(1).sqrt()
+        return cls(mean=mean, scale=scale, log_weight=log_weight, means=means, factors=factors)
+
+    def draws(self, samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Z Float[draws users latent] and log weights Float[draws users]: as many draws of every component, weighted.
+
+        Weights instead of a random component: they carry gradients, and vary less. At least one draw of each.
+        """
+        users, components, latent = self.means.shape
+        each = max(1, samples // components)
+        noise = torch.randn(
+            each, users, components, latent, generator=generator, dtype=self.means.dtype, device=self.means.device
+        )
+        z = self.means + torch.einsum("ucij,sucj->suci", self.factors, noise)
+        log_weight = (self.log_weight - log(each)).T.expand(each, components, users)
+        return z.transpose(1, 2).flatten(0, 1), log_weight.flatten(0, 1)
+
+    def along(self, f: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """F . z component by component: (weight, mean, variance), Float[users 1] and twice Float[users pairs]."""
+        own = f.ndim == 3
+        for component in range(self.means.shape[1]):
+            mean = torch.einsum("upl,ul->up" if own else "pl,ul->up", f, self.means[:, component])
+            turned = torch.einsum("upl,ulm->upm" if own else "pl,ulm->upm", f, self.factors[:, component])
+            yield self.log_weight[:, component, None].exp(), mean, turned.square().sum(-1)
+
+    def kl(self, other: LatentPosterior) -> Tensor:
+        """KL(self || other) in nats, Float[users], of two Gaussians.
+
+        Raises:
+            ConfigError: a mixture of several has none in closed form.
+        """
+        if not isinstance(other, MixturePosterior) or self.means.shape[1] > 1 or other.means.shape[1] > 1:
+            raise ConfigError(
+                "a mixture posterior has no KL divergence in closed form: choose the predictive objective"
+            )
+        inverse = torch.linalg.inv(other.factors[:, 0])
+        spread, shift = inverse @ self.factors[:, 0], (other.means - self.means)[:, 0].unsqueeze(-1)
+        volume = torch.linalg.slogdet(spread)[1]
+        squares = spread.square().sum((-2, -1)) + (inverse @ shift).square().sum((-2, -1))
+        return 0.5 * (squares - self.means.shape[-1]) - volume
+
+    def float(self) -> "MixturePosterior":
+        """The same in single precision."""
+        return MixturePosterior(**{name: value.float() for name, value in vars(self).items()})

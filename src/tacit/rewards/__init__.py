@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from tacit.rewards.heads.bilinear import BilinearHead
     from tacit.rewards.heads.head import RewardHead
     from tacit.rewards.heads.mlp import MLPHead
-    from tacit.rewards.hub import push_to_hub
     from tacit.rewards.model import RewardModel
     from tacit.rewards.protocol import Explanation, PreferenceModel
 
@@ -25,6 +24,5 @@ __all__ = [
     "RewardHead",
     "RewardModel",
     "fit_reward",
-    "push_to_hub",
 ]
 __getattr__, __dir__ = lazy(__name__, __file__)

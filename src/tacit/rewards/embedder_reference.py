@@ -1,7 +1,9 @@
 """Which embedder made a model's item vectors."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
 
 from tacit.embedders import Embedder, resolve_embedder
 from tacit.errors import ModelFormatError, StateMismatchError
@@ -12,6 +14,8 @@ __all__ = ["EmbedderReference"]
 @dataclass(frozen=True)
 class EmbedderReference:
     """Which embedder made the item vectors: what to resolve it by, and the fingerprint it must have."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     spec: dict[str, Any]
     fingerprint: str

@@ -1,15 +1,10 @@
 """Sharing models on the Hugging Face hub, with our own strict, safetensors-only files."""
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tacit.errors import ModelFormatError
 
-if TYPE_CHECKING:
-    from tacit.rewards.model import RewardModel
-
-__all__ = ["fetch", "push_to_hub"]
+__all__ = ["fetch", "upload"]
 
 FILES = ["config.json", "model.safetensors", "README.md"]
 
@@ -33,13 +28,11 @@ def fetch(name: str) -> Path:
         ) from None
 
 
-def push_to_hub(model: "RewardModel", name: str, *, private: bool = True, token: str | None = None) -> str:
-    """Upload the model as `owner/name` (private unless told otherwise); returns its address."""
+def upload(folder: Path, name: str, *, private: bool, token: str | None) -> str:
+    """Upload a saved model as the repository `owner/name`; returns its address."""
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
     url = api.create_repo(name, private=private, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(Path(folder) / "model")
-        api.upload_folder(repo_id=name, folder_path=str(Path(folder) / "model"), allow_patterns=FILES)
+    api.upload_folder(repo_id=name, folder_path=str(folder), allow_patterns=FILES)
     return str(url)

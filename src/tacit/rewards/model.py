@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,13 +17,8 @@ from tacit.encoders.state import UserStates
 from tacit.episodes.batch import ChoiceBatch
 from tacit.errors import ChoiceError, EmbeddingError, StateMismatchError
 from tacit.events import Listener, Progress
-from tacit.rewards.embedder_reference import EmbedderReference
-from tacit.rewards.explain import centred, explanations
-from tacit.rewards.hub import push_to_hub
-from tacit.rewards.network import RewardNetwork
-from tacit.rewards.protocol import Explanation
-from tacit.rewards.seen import Seen
-from tacit.rewards.storage import load_model, save_model
+from tacit.rewards.protocol import Explanation, centred, explanations
+from tacit.rewards.storage import TrainedReward
 from tacit.users.user import User
 from tacit.users.users import Users
 
@@ -35,25 +30,8 @@ nor more memory than a few."""
 
 
 @dataclass(frozen=True)
-class RewardModel:
-    """A trained encoder and head over raw item vectors.
-
-    Attributes:
-        network: the weights, on the CPU, in evaluation mode; treat as read-only.
-        temperature: divides rewards inside probabilities; fitted on validation users.
-        embedder: where item vectors come from, or None when vectors are supplied.
-        seen: training users and prompts.
-        notes: what training wants to be remembered (settings, validation numbers); plain JSON.
-    """
-
-    network: RewardNetwork
-    temperature: float = 1.0
-    embedder: EmbedderReference | None = None
-    seen: Seen = field(default_factory=Seen.nothing)
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    name: ClassVar[str] = "np_btl"
-    network_class: ClassVar[type[RewardNetwork]] = RewardNetwork
+class RewardModel(TrainedReward):
+    """A trained encoder and head over raw item vectors: infers users, scores items, saves itself."""
 
     def __post_init__(self) -> None:
         exact = torch.nn.ModuleDict({"standardizer": self.network.standardizer, "encoder": self.network.encoder})
@@ -217,23 +195,6 @@ class RewardModel:
                 weight = log_draw.exp().unsqueeze(-1)
                 doubt = (weight * (scores - (weight * scores).sum(0)).square()).sum(0).sqrt()
         return explanations(shift, doubt)
-
-    def save(self, folder: str | PathLike[str]) -> None:
-        """Write `config.json`, `model.safetensors` and a model card atomically."""
-        save_model(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | PathLike[str]) -> Self:
-        """Read a saved folder (or a hub repository by name) strictly.
-
-        Raises:
-            ModelFormatError: truncated, altered, of another version, with missing, extra or NaN weights.
-        """
-        return load_model(cls, folder)
-
-    def push_to_hub(self, name: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload the model as `owner/name` (private unless told otherwise); returns its address."""
-        return push_to_hub(self, name, private=private, token=token)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

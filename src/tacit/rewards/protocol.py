@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tacit.episodes.batch import ChoiceBatch
 
-__all__ = ["Explanation", "PreferenceModel"]
+__all__ = ["Explanation", "PreferenceModel", "centred", "explanations"]
 
 State = TypeVar("State")
 
@@ -65,3 +65,21 @@ class PreferenceModel(Protocol[State]):
     def load(cls, folder: str | PathLike[str]) -> Self:
         """Read a saved folder strictly: unknown keys, missing or extra weights are errors."""
         ...
+
+
+def centred(scores: Tensor) -> Tensor:
+    """Float[... items] less their mean: what matters is an item against the others."""
+    return scores - scores.mean(-1, keepdim=True)
+
+
+def explanations(shift: Tensor, doubt: Tensor | None) -> list[Explanation]:
+    """Per user, items by how far they moved: shift Float[users items], doubt Float[users items] or None."""
+    reports = []
+    for user in range(len(shift)):
+        order = shift[user].abs().argsort(descending=True).tolist()
+        rows = [
+            {"index": i, "shift": shift[user, i].item(), "doubt": None if doubt is None else doubt[user, i].item()}
+            for i in order
+        ]
+        reports.append({"items": rows})
+    return reports

@@ -14,7 +14,6 @@ from tacit.errors import ConfigError, ModelFormatError
 from tacit.files import atomic_folder
 from tacit.rewards.model import RewardModel
 from tacit.rewards.model_folder import adopt_weights, own_tensors, read_config, read_tensors, write_folder
-from tacit.rewards.storage import write_model_files
 from tacit.steering.config import PolicyConfig
 from tacit.steering.modulator import Lora, Modulator, Site
 
@@ -175,7 +174,7 @@ class SteerablePolicy:
         }
         write_folder(folder, saved, tensors)
         (folder / "reward").mkdir()
-        write_model_files(self.reward, folder / "reward")
+        self.reward.write_files(folder / "reward")
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> Self:

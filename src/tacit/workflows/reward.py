@@ -24,7 +24,6 @@ from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.fit import fit_reward
 from tacit.rewards.model import RewardModel
 from tacit.rewards.seen import Seen
-from tacit.rewards.storage import write_model_files
 from tacit.training.config import TrainingConfig
 from tacit.training.unfinished import unfinished_run
 
@@ -100,9 +99,9 @@ def train_reward(
             shutil.rmtree(partial)
             trained = _fit_both(table, parts, vectors, embedder, config, training, partial, on_event)
         with atomic_folder(out) as folder:
-            write_model_files(trained.model, folder)
+            trained.model.write_files(folder)
             (folder / "pooled").mkdir()
-            write_model_files(trained.pooled, folder / "pooled")
+            trained.pooled.write_files(folder / "pooled")
             files = [file for name in RUNS for file in sorted((partial / name).rglob("metrics.jsonl"))]
             (folder / "metrics.jsonl").write_text("".join(file.read_text() for file in files))
     return trained
