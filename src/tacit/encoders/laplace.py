@@ -88,36 +88,56 @@ class LaplaceEncoder(Encoder):
 
     def posterior(self, rows: Tensor, weight: Tensor) -> MixturePosterior:
         """The mixture of Laplace approximations."""
+        if len(self.logit) == 1:  # a standard normal prior: e is z
+            mode, factor = _climb(rows[..., :-1].contiguous(), -rows[..., -1:], weight.unsqueeze(-1), self.steps)[:2]
+            return MixturePosterior.of(mode.new_zeros(len(rows), 1), mode.mT, factor.unsqueeze(1))
+        users, components = len(rows), len(self.logit)
         scale, mean = self.log_scale.exp(), self.location - self.logit.softmax(0) @ self.location
-        df, weight = rows[..., :-1], weight.unsqueeze(1)
-        f = df.unsqueeze(1) * scale.unsqueeze(1)  # users components rows latent, in units of e
-        at_mean = rows[:, None, :, -1] + (df @ mean.T).mT
-        eye = torch.eye(self.latent, dtype=f.dtype, device=f.device)
+        df = rows[..., :-1]
+        f = (df.unsqueeze(1) * scale.unsqueeze(1)).flatten(0, 1)
+        behind = -(rows[:, None, :, -1] + (df @ mean.T).mT).flatten(0, 1).unsqueeze(-1)
+        weight = weight.unsqueeze(1).expand(-1, components, -1).flatten(0, 1).unsqueeze(-1)
+        mode, factor, root = _climb(f, behind, weight, self.steps)
+        fit = (functional.logsigmoid(torch.bmm(f, mode) - behind) * weight).squeeze(-1).sum(-1)
+        volume = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        fit, volume, mode, factor = (part.unflatten(0, (users, components)) for part in (fit, volume, mode, factor))
+        mode = mode.squeeze(-1)
+        log_weight = (self.logit.log_softmax(0) + fit - mode.square().sum(-1) / 2 - volume).log_softmax(-1)
+        return MixturePosterior.of(log_weight, mean + scale * mode, scale.unsqueeze(-1) * factor)
 
-        def newton(e: Tensor | None, *, bounded: bool = False) -> tuple[Tensor, Tensor]:
-            """The step from e, None = 0: H e' = gradient + (H - I) e. Returns e' and the root of H."""
-            moved = None if e is None else (f @ e.unsqueeze(-1)).squeeze(-1)
-            gap = at_mean if moved is None else at_mean + moved
-            doubt = torch.sigmoid(-gap)
-            slope = doubt * weight
-            curvature = weight * (_bounding_curvature(gap) if bounded else doubt * (1 - doubt))
-            root = torch.linalg.cholesky_ex((f * curvature.unsqueeze(-1)).mT @ f + eye)[0]
-            right = f.mT @ (slope if moved is None else slope + curvature * moved).unsqueeze(-1)
-            return torch.cholesky_solve(right, root).squeeze(-1), root
 
-        mode = None
-        with torch.no_grad():
-            for step in range(self.steps - 1):
-                mode, _ = newton(mode, bounded=step < self.steps // 2)
-        mode, root = newton(mode)
-        inverse = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False)
-        if len(self.logit) == 1:
-            log_weight = mode.new_zeros(mode.shape[:2])
-        else:
-            fit = (functional.logsigmoid(at_mean + (f @ mode.unsqueeze(-1)).squeeze(-1)) * weight).sum(-1)
-            volume = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-            log_weight = (self.logit.log_softmax(0) + fit - mode.square().sum(-1) / 2 - volume).log_softmax(-1)
-        return MixturePosterior.of(log_weight, mean + scale * mode, scale.unsqueeze(-1) * inverse.mT)
+def _climb(f: Tensor, behind: Tensor, weight: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Newton's steps up sum_j weight_j log sigmoid(f_j . e - behind_j) - |e|^2 / 2, with curvature H at the last.
+
+    States are small, so what counts is how many operations there are: vectors are columns, and products `bmm`.
+
+    Args:
+        f: Float[batch rows latent].
+        behind: Float[batch rows 1], the gaps at e = 0, reversed.
+        weight: Float[batch rows 1].
+
+    Returns:
+        The mode Float[batch latent 1]; F with F F^T = H^-1, and the root of H, both Float[batch latent latent].
+    """
+    eye = torch.eye(f.shape[-1], dtype=f.dtype, device=f.device)
+
+    def newton(e: Tensor | None, *, bounded: bool = False) -> tuple[Tensor, Tensor]:
+        """The step from e, None = 0: H e' = gradient + (H - I) e. Returns e' and the root of H."""
+        moved = None if e is None else torch.bmm(f, e)
+        lost = behind if moved is None else behind - moved
+        doubt = torch.sigmoid(lost)
+        slope = doubt * weight
+        curvature = weight * (_bounding_curvature(lost) if bounded else doubt * (1 - doubt))
+        root = torch.linalg.cholesky_ex(torch.bmm((f * curvature).mT, f) + eye)[0]
+        right = torch.bmm(f.mT, slope if moved is None else slope + curvature * moved)
+        return torch.cholesky_solve(right, root), root
+
+    mode = None
+    with torch.no_grad():
+        for step in range(steps - 1):
+            mode, _ = newton(mode, bounded=step < steps // 2)
+    mode, root = newton(mode)
+    return mode, torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False).mT, root
 
 
 def _bounding_curvature(gap: Tensor) -> Tensor:

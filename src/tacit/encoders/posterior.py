@@ -85,6 +85,9 @@ class MixturePosterior(LatentPosterior):
     @classmethod
     def of(cls, log_weight: Tensor, means: Tensor, factors: Tensor) -> "MixturePosterior":
         """The mixture, with its overall mean and standard deviations worked out."""
+        if log_weight.shape[1] == 1:
+            mean, scale = means.squeeze(1), factors.square().sum(-1).sqrt().squeeze(1)
+            return cls(mean=mean, scale=scale, log_weight=log_weight, means=means, factors=factors)
         weight = log_weight.exp().unsqueeze(-1)
         mean = (weight * means).sum(1)
         spread = factors.square().sum(-1) + (means - mean.unsqueeze(1)).square()

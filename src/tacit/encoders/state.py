@@ -221,6 +221,8 @@ class UserStates:
                 f"choices of {len(weight)} users for the states of {len(self)}; give one row of choices for each state"
             )
         weight = weight.to(torch.float64)
+        if time is None and self.half_life is None:
+            return self, weight
         unknown = torch.full_like(weight, float("nan"))
         time = unknown if time is None else torch.where(weight > 0, time, unknown)  # padding may hold anybody's times
         if self.half_life is not None and bool((time.isnan() & (weight > 0)).any()):

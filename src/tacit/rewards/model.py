@@ -95,16 +95,21 @@ class RewardModel(TrainedReward):
             )
         exact: Any = self._exact  # type: ignore[attr-defined]
         users = max(1, CHOICES_AT_ONCE // max(1, choices.n_choices))
-        pieces = zip(*(part.split(users) for part in (choices.vectors, choices.rank, choices.weight)), strict=True)
-        rows = [exact["encoder"].evidence(ChoiceBatch(exact["standardizer"](v.double()), r, w)) for v, r, w in pieces]
-        return torch.cat(rows)
+        pieces = [slice(first, first + users) for first in range(0, max(1, choices.n_users), users)]
+        rows = []
+        for own in pieces:
+            vectors = exact["standardizer"](choices.vectors[own].double())
+            rows.append(exact["encoder"].evidence(ChoiceBatch(vectors, choices.rank[own], choices.weight[own])))
+        return torch.cat(rows) if len(rows) > 1 else rows[0]
 
     @torch.no_grad()
     def posterior(self, state: UserStates) -> LatentPosterior:
         """q(z | choices) as float32: mean Float[users latent], scale likewise or None."""
         self._check(state)
         exact: Any = self._exact  # type: ignore[attr-defined]
-        return exact["encoder"].posterior(state.rows, state.weight).float()
+        with torch.inference_mode():  # cheaper than `no_grad`; the copies in single precision are ordinary tensors
+            found = exact["encoder"].posterior(state.rows, state.weight)
+        return found.float()
 
     # -- texts ---------------------------------------------------------------------------------------------------------
 
