@@ -196,6 +196,18 @@ SCORE = "score {base}/model --profile profile.json items.jsonl --out s.json"
     ("several users", "infer {base}/model data.jsonl --out p.json",
      ("choices of 14 users ('u0', 'u1'", "name one with --user")),
     ("unknown user", INFER + " --user eve", ("no choice of user 'eve'", "its users: 'u1'")),
+    ("a user whose choices say nothing", INFER + " --user u1",
+     ("none of the 1 rows of user 'u1' can be used: row 2: its answers are the same text",),
+     lambda work, base: write_rows(work / "one.jsonl", [
+         small_rows()[0], small_rows()[6] | {"chosen": "a", "rejected": "a "}])),
+    ("nobody's choices say anything", INFER + " --user u1",
+     ("no choice of user 'u1', nor a usable one of anybody else",),
+     lambda work, base: write_rows(work / "one.jsonl", [small_rows()[0] | {"chosen": "a", "rejected": "a"}])),
+    ("another user's profile", SCORE + " --user u7", ("profile.json is the profile of", "not of 'u7'")),
+    ("a user without choices to add", "add profile.json more.jsonl --model {base}/model",
+     ("none of the 1 rows of user 'u1' can be used: row 1: ",),
+     lambda work, base: write_rows(work / "more.jsonl", [
+         small_rows()[6] | {"chosen": "a", "rejected": "a"}, small_rows()[0]])),
     ("no user_id", INFER, ("no column 'user_id'", "expected"),
      file("one.jsonl", '{"prompt": "p", "chosen": "a", "rejected": "b"}\n')),
     ("no vectors", "infer {base}/vmodel one.jsonl --out p.json", ("carries no vectors", "expected chosen_vector")),
@@ -203,6 +215,19 @@ SCORE = "score {base}/model --profile profile.json items.jsonl --out s.json"
 )  # fmt: skip
 def test_choices_that_are_not_one_users(case: Case, run: Run, work: Path, base: Path) -> None:
     refuses(case, run, work, base)
+
+
+def test_a_user_with_no_choice_left_after_dropping(run: Run, work: Path, base: Path) -> None:
+    """Rows of every kind are named: dropped for a fault, and for saying nothing."""
+    own = small_rows()[6:8]
+    write_rows(work / "one.jsonl", [small_rows()[0], own[0] | {"rejected": own[0]["chosen"]}, own[1] | {"chosen": " "}])
+    infer = ["infer", str(base / "model"), "one.jsonl", "--out", "p.json", "--user", "u1"]
+    code, _, err = run(*infer, "--skip-bad-rows")
+    assert code == 2
+    said = err.splitlines()[-1]
+    assert "none of the 2 rows of user 'u1' can be used: row 2: its answers are the same text; row 3: chosen is" in said
+    assert not (work / "p.json").exists()
+    assert run(*[*infer[:-1], "u0"], "--skip-bad-rows")[0] == 0
 
 
 @cases(

@@ -173,7 +173,7 @@ NUMBERS = PROMPTS * 5  # evidence of as many choices, of latent size 4
     ("binary", SCORE, ("profile.json: not a text file", MAKE),
      file("profile.json", b"\x80\x81\xff")),
     ("endless", SCORE, ("not complete JSON", MAKE), file("profile.json", "[" * 200_000)),
-    ("a list", SCORE, ("profile schema 'list'", MAKE), profile(lambda p: [p])),
+    ("a list", SCORE, ("no profile", "JSON object", MAKE), profile(lambda p: [p])),
     ("choices instead", SCORE.replace("profile.json", "one.jsonl"), ("not complete JSON", MAKE)),
     ("another schema", SCORE, ("profile schema 2 where this version reads 1", MAKE),
      profile(lambda p: p.update(schema=2))),

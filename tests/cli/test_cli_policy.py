@@ -313,6 +313,19 @@ def test_messages_are_answered_turn_by_turn(run: Run, desk: Path, story: Path) -
     assert [line for line in out.splitlines() if line.startswith("> ")] == ["> First?", "> A smaller one."]
 
 
+def test_rows_that_cannot_be_answered_may_be_skipped(run: Run, desk: Path, story: Path) -> None:
+    """Not JSON, no conversation, too long for the base: the answers are those of the other rows."""
+    (desk / "m.jsonl").write_text(
+        f'"Hi"\nHi there\n"Hi{"x" * 100}"\n[{{"role": "user", "content": ""}}]\n"Question?"\n'
+    )
+    command = ["generate", story / "policy", "--messages", "m.jsonl", *ASKED]
+    code, out, err = run(*command, "--skip-bad-rows")
+    assert code == 0, err
+    assert all(f"row {row}: " in err for row in (2, 3, 4))
+    (desk / "m.jsonl").write_text('"Hi"\n"Question?"\n')
+    assert run(*command) == (0, out, "")
+
+
 @pytest.mark.parametrize("unsteered", [False, True])
 def test_the_best_of_several_is_shown_and_all_are_told(run: Run, desk: Path, story: Path, unsteered: bool) -> None:
     (desk / "one.json").write_text(json.dumps(MESSAGES))
@@ -419,7 +432,7 @@ def test_train_policy_refuses(case: Case, run: Run, desk: Path, story: Path) -> 
     ("another model's profile", f"{GENERATE} --profile stranger.json", ("made by model", "not by this one")),
     ("another model's profile to lean towards", f"{GENERATE} --toward stranger.json --mix 0.5",
      ("made by model", "not by this one")),
-    ("a profile that is missing", f"{GENERATE} --profile none.json", ("none.json", "No such file")),
+    ("a profile that is missing", f"{GENERATE} --profile none.json", ("none.json does not exist", "tacit infer")),
     ("--mix without --toward", f"{GENERATE} --profile short.json --mix 0.5",
      ("--toward PROFILE.json and --mix SHARE belong together",)),
     ("--toward without --mix", f"{GENERATE} --toward short.json", ("belong together", "give both or neither")),
@@ -434,10 +447,19 @@ def test_train_policy_refuses(case: Case, run: Run, desk: Path, story: Path) -> 
     ("no prompt", "generate {base}/policy", ("give --prompt TEXT or --messages FILE",)),
     ("no file of messages", "generate {base}/policy --messages gone.json", ("gone.json", "No such file")),
     ("messages that are no JSON", "generate {base}/policy --messages m.jsonl",
-     ("m.jsonl: line 2: not JSON",), file("m.jsonl", '"Hi"\nHi there\n')),
+     ("m.jsonl: 1 of 2 rows is bad: row 2: not JSON", "--skip-bad-rows"), file("m.jsonl", '"Hi"\nHi there\n')),
     ("messages of nothing", "generate {base}/policy --messages m.jsonl",
-     ("m.jsonl: line 2: has a message of role 'user' without text",),
+     ("m.jsonl: 1 of 2 rows is bad: row 2: has a message of role 'user' without text", "--skip-bad-rows"),
      file("m.jsonl", '"Hi"\n[{"role": "user", "content": ""}]\n')),
+    ("a row that is too long", "generate {base}/policy --max-new-tokens 5 --messages m.jsonl",
+     ("m.jsonl: 1 of 2 rows is bad: row 3: a prompt of 104 tokens", "exceed the 96", "--skip-bad-rows"),
+     file("m.jsonl", f'"Hi"\n\n"Hi{"x" * 100}"\n')),
+    ("no row that fits", "generate {base}/policy --max-new-tokens 5 --messages m.jsonl",
+     ("m.jsonl: none of 1 rows can be used: row 1: a prompt of 104 tokens",),
+     file("m.jsonl", f'"Hi{"x" * 100}"\n')),
+    ("a profile of somebody else", f"{GENERATE} --profile short.json --user u2",
+     ("short.json is the profile of 'u1', not of 'u2'", "leave user out")),
+    ("a user of no profile", f"{GENERATE} --user u2", ("--user u2", "give --profile FILE")),
     ("an empty file of messages", "generate {base}/policy --messages m.jsonl", ("m.jsonl", "holds no prompt"),
      file("m.jsonl", "\n")),
     ("--best-of with --samples", f"{GENERATE} --best-of 3 -n 2", ("--best-of", "leave --toward and --samples out")),
@@ -456,6 +478,10 @@ def test_generate_refuses(case: Case, run: Run, desk: Path, story: Path) -> None
      ("FiLM folds into no ordinary adapter", "gated_lora")),
     ("another base", f"{EXPORT} --base {{base}}/other-llm", ("is not the one this policy was trained on",)),
     ("another model's profile", f"{EXPORT} --profile stranger.json", ("made by model", "not by this one")),
+    ("a profile that is missing", f"{EXPORT} --profile none.json", ("none.json does not exist", "tacit infer")),
+    ("a profile of somebody else", f"{EXPORT} --profile short.json --user u2",
+     ("short.json is the profile of 'u1', not of 'u2'",)),
+    ("no profile", f"{EXPORT} --profile data.jsonl", ("data.jsonl: the profile is not complete JSON", "tacit infer")),
     ("--out not empty", EXPORT, ("--out adapter is not empty", "name another folder"),
      file("adapter/notes.txt", "mine")),
     ("no policy", "export gone --out adapter", ("gone", "folder")),

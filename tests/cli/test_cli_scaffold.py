@@ -301,7 +301,7 @@ def test_without_a_terminal_lines_appear_also_where_nothing_is_reported(
 def test_on_a_terminal_it_is_a_bar_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
-    monkeypatch.setattr(_progress, "stderr_console", lambda: console)
+    monkeypatch.setattr(_progress, "_console", lambda: console)
     with progress("training") as report:
         for event in events("reward"):
             report.event(event)

@@ -79,6 +79,46 @@ def test_a_missing_file_and_a_bad_row_are_answered_without_torch(verb: str, file
     assert file in err
 
 
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"encoder": "x", "user": "v"}'])
+@pytest.mark.parametrize("verb", ["add", "explain", "score", "generate", "export"])
+def test_an_unusable_profile_is_answered_without_torch(verb: str, damage: str, place: Path) -> None:
+    """Damaged, or of another user than the one asked for."""
+    if verb == "add" and '"v"' in damage:
+        pytest.skip("a profile says itself whose rows are added")
+    write_rows(place / "rows.jsonl", [ROW])
+    (place / "profile.json").write_text(damage)
+    words = {
+        "add": ["profile.json", "rows.jsonl", "--model", "model"],
+        "explain": ["model", "rows.jsonl", "--profile", "profile.json", "--user", "u"],
+        "score": ["model", "rows.jsonl", "--profile", "profile.json", "--user", "u"],
+        "generate": ["model", "--prompt", "p", "--profile", "profile.json", "--user", "u"],
+        "export": ["model", "--profile", "profile.json", "--user", "u", "--out", "o"],
+    }[verb]
+    code, heavy, err = loaded([verb, *words], place)
+    assert (code, heavy) == (2, set()), err
+    assert "profile.json" in err
+
+
+@pytest.mark.parametrize("verb", ["infer", "add", "explain"])
+def test_a_user_without_a_usable_choice_is_answered_without_torch(verb: str, place: Path) -> None:
+    write_rows(place / "rows.jsonl", [ROW | {"user_id": "v"}, ROW | {"chosen": "same", "rejected": "same"}])
+    words = {
+        "infer": ["model", "rows.jsonl", "--user", "u", "--out", "p.json"],
+        "add": ["profile.json", "rows.jsonl", "--model", "model"],
+        "explain": ["model", "rows.jsonl", "--profile", "profile.json"],
+    }[verb]
+    code, heavy, err = loaded([verb, *words], place)
+    assert (code, heavy) == (2, set()), err
+    assert "user 'u' can be used: row 2: its answers are the same text" in err
+
+
+def test_choices_of_several_users_are_answered_without_torch(place: Path) -> None:
+    write_rows(place / "rows.jsonl", [ROW, ROW | {"user_id": "v"}])
+    code, heavy, err = loaded(["infer", "model", "rows.jsonl", "--out", "p.json"], place)
+    assert (code, heavy) == (2, set()), err
+    assert "name one with --user" in err
+
+
 @pytest.mark.parametrize("verb", [verb for verb in WITH if "model" in WITH[verb]])
 def test_a_missing_model_is_answered_without_torch(verb: str, place: Path) -> None:
     write_rows(place / "rows.jsonl", [ROW])

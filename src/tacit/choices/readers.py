@@ -9,7 +9,7 @@ import numpy as np
 from tacit.choices.builder import TableBuilder
 from tacit.choices.cells import compute
 from tacit.choices.columns import match_columns, renamed
-from tacit.choices.dropping import stop_or_skip
+from tacit.choices.dropping import describe_bad_rows, stop_or_skip
 from tacit.choices.formats.log_format import formats, in_format, recognise
 from tacit.choices.sources import RawRows, Source, open_source
 from tacit.choices.table import ChoiceTable
@@ -60,6 +60,7 @@ def read_choices(
     bad: list[BadRow] = []
     idle: list[BadRow] = []
     others: dict[str, None] = {}
+    own: list[BadRow] = []
     kept = good = 0
     for raw in chunks:
         rows, causes, nothing = checker.check(raw)
@@ -68,18 +69,26 @@ def read_choices(
             others.update(dict.fromkeys(compute.unique(rows.user).to_pylist()))
             rows = rows.keep(np.asarray(compute.equal(rows.user, user), dtype=bool))
         contradictions = builder.add(rows)
+        own += contradictions
         kept += len(rows) - len(contradictions)
         good -= len(contradictions)
         bad += raw.bad + causes + contradictions
         idle += raw.idle + nothing
     stop_or_skip(name, bad, good + len(bad) + len(idle), skip_bad_rows=skip_bad_rows)
-    if idle:
-        logger.warning("%s: dropped %d rows that compare nothing (row %d: %s)", name, len(idle), *min(idle))
     if not kept and user is None:
         raise ChoiceError(f"{name}: none of {len(idle)} rows can be used: row {idle[0][0]}: {idle[0][1]}")
+    own += checker.of_user
+    if not kept and own:
+        raise ChoiceError(
+            f"{name}: none of the {len(own)} rows of user {user!r} can be used: {describe_bad_rows(sorted(own))}"
+        )
+    if not kept and not others:
+        raise ChoiceError(f"{name} has no choice of user {user!r}, nor a usable one of anybody else")
     if not kept:
         shown = ", ".join(map(repr, list(others)[:5])) + (", ..." if len(others) > 5 else "")
         raise ChoiceError(f"{name} has no choice of user {user!r}; its users: {shown}")
+    if idle:
+        logger.warning("%s: dropped %d rows that compare nothing (row %d: %s)", name, len(idle), *min(idle))
     return ChoiceTable.from_builder(builder, source=name, skipped=tuple(sorted(bad + idle)), format=kind)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ChoiceTable"]
 
 _CHUNK = 32_768
+_NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +206,21 @@ class ChoiceTable:
         number[chosen] = np.arange(len(chosen), dtype=np.int32)
         kept = self._rows(np.flatnonzero(number[self.user] >= 0))
         return replace(kept, users=self.users.take(pa.array(chosen)), user=number[kept.user])
+
+    def of_user(self, user: str | None = None) -> "ChoiceTable":
+        """The choices of one user, by id; None = of the only one.
+
+        Raises:
+            ChoiceError: no such user, or several and none named.
+        """
+        present = np.unique(self.user)
+        ids = self.users.take(pa.array(present)).to_pylist()
+        shown = ", ".join(map(repr, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
+        if user is None and len(ids) != 1:
+            raise ChoiceError(f"{self.source} holds choices of {len(ids)} users ({shown}); name one with user='ID'")
+        if user is not None and user not in ids:
+            raise ChoiceError(f"{self.source} has no choice of user {user!r}; its users: {shown}")
+        return self.of_users(present[[0 if user is None else ids.index(user)]])
 
     def of_split(self, name: str) -> "ChoiceTable":
         """The choices of one split and the users who have some there (renumbered, in their old order).

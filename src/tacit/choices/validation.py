@@ -39,10 +39,11 @@ class RowChecker:
 
     Args:
         source: its name, for messages.
-        user: the user of every row, where the source has no `user_id` column.
+        user: the user who is wanted; of every row, where the source has no `user_id` column.
 
     Attributes:
         unit: of bare numbers in `timestamp`, settled by the first chunk that has some.
+        of_user: rows of `user` that are bad or idle.
     """
 
     def __init__(self, source: str, user: str | None = None) -> None:
@@ -51,6 +52,7 @@ class RowChecker:
         self._has_vectors: bool | None = None  # settled by the first chunk that has rows
         self._dim = 0  # settled by the first vector
         self.unit: Unit | None = None
+        self.of_user: list[BadRow] = []
 
     def check(self, raw: RawRows) -> tuple[CleanRows, list[BadRow], list[BadRow]]:
         """The good rows of a chunk, the bad ones, and the idle ones, which say nothing of what their user prefers.
@@ -91,7 +93,11 @@ class RowChecker:
             vectors=np.stack(vectors)[rows.slot[entries], rows.owner[entries]] if vectors and self._dim else None,
         )
         bad = [(int(raw.line[row]), cause) for row, cause in sorted(cells.causes.items())]
-        return clean, bad, [(int(raw.line[row]), _IDLE) for row in np.flatnonzero(idle).tolist()]
+        nothing = [(int(raw.line[row]), _IDLE) for row in np.flatnonzero(idle).tolist()]
+        if self._user is not None:
+            own = set(raw.line[np.asarray(compute.fill_null(compute.equal(user, self._user), False), bool)].tolist())
+            self.of_user += [each for each in bad + nothing if each[0] in own]
+        return clean, bad, nothing
 
     def _seconds(self, cells: Cells) -> NDArray[np.float64]:
         """Float64[rows] seconds since the epoch."""

@@ -16,8 +16,8 @@ import typer
 import tacit
 from tacit.cli import VERBS
 from tacit.cli._errors import describe
-from tacit.cli._logging import logging_to_stderr
 from tacit.cli._paths import keeping_places
+from tacit.cli._progress import logging_to_stderr
 from tacit.cli._result import Result
 
 __all__ = ["build_app", "own_process", "run"]

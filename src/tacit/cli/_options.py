@@ -1,9 +1,11 @@
-"""Options that several verbs share, as annotated types."""
+"""Options that several verbs share, as annotated types; saved models are found before anything heavy is imported."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tacit.errors import ModelFormatError
 
 __all__ = [
     "BaseName",
@@ -18,6 +20,8 @@ __all__ = [
     "Seed",
     "SeedOverride",
     "Store",
+    "find_model",
+    "find_policy",
 ]
 
 _DATA = typer.Argument(metavar="DATA", help="Preferences: .jsonl, .csv, .parquet or hf://owner/name.")
@@ -66,3 +70,33 @@ SeedOverride = Annotated[int | None, _SEED]
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", file_okay=False, help="Folder for the results.")]
 """`out: Out`; check it with `prepare_out` before the work starts."""
+
+
+def find_model(name: str) -> Path:
+    """The folder of a saved reward model, or of a hub repository of that name.
+
+    Raises:
+        ModelFormatError: there is none.
+    """
+    if not Path(name).exists():
+        from tacit.rewards.hub import fetch
+
+        return fetch(name)
+    return _saved(Path(name), by="train-reward") if Path(name).is_dir() else Path(name)
+
+
+def find_policy(name: str) -> Path:
+    """The folder of a saved policy.
+
+    Raises:
+        ModelFormatError: there is none.
+    """
+    return _saved(Path(name), by="train-policy")
+
+
+def _saved(path: Path, by: str) -> Path:
+    if not (path / "config.json").exists():
+        raise ModelFormatError(
+            f"{path}: no readable config.json, so this is not a saved model; give the folder `tacit {by}` wrote"
+        )
+    return path

@@ -1,4 +1,4 @@
-"""A library's progress as a bar on stderr, or as a line now and then where stderr is not a terminal.
+"""What shows on stderr: tacit's log, and progress as a bar, or as a line now and then where there is no terminal.
 
     with progress("reading") as report:
         table = read_choices(data)
@@ -10,13 +10,17 @@
 Something shows all the while, also where the library has nothing to say for minutes.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+from rich.console import Console
+from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,12 +31,35 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tacit.cli._logging import stderr_console
-
-__all__ = ["Report", "progress"]
+__all__ = ["Report", "logging_to_stderr", "progress"]
 
 _SECONDS_BETWEEN_LINES = 10.0
 _FIGURES = ("loss", "nll", "accuracy")
+
+
+@cache
+def _console() -> Console:
+    """The one console on stderr, so that log and bar do not tear each other."""
+    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+@contextmanager
+def logging_to_stderr(verbose: int) -> Iterator[None]:
+    """Show tacit's warnings while the block runs; with `verbose` 1 its notes too, with 2 or more everything."""
+    if _console().is_terminal:
+        handler: logging.Handler = RichHandler(console=_console(), show_time=False, show_path=False)
+    else:  # rich would wrap lines at 80 columns
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger = logging.getLogger("tacit")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @dataclass
@@ -101,12 +128,12 @@ class Report:
 @contextmanager
 def progress(title: str) -> Iterator[Report]:
     """Show the progress of work that begins with `title` during the block."""
-    if stderr_console().is_terminal:
+    if _console().is_terminal:
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn(),
         )  # fmt: skip
-        with Progress(*columns, console=stderr_console(), transient=True) as bar:
+        with Progress(*columns, console=_console(), transient=True) as bar:
             yield Report(title, _Bar(bar))
         return
     lines = _Lines()
@@ -150,7 +177,7 @@ class _Lines:
     def _print(self) -> None:
         while not self.ended.wait(min(_SECONDS_BETWEEN_LINES, threading.TIMEOUT_MAX)):
             if self.now is not None:
-                stderr_console().print(self.now.line(), soft_wrap=True)
+                _console().print(self.now.line(), soft_wrap=True)
 
 
 def _clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What verbs about one user share: the profile as an argument, and a user in words."""
+"""What verbs about one user share: the profile as an argument, checked before work starts, and a user in words."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tacit.cli._result import shorten
+from tacit.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from tacit.users import Moved, User
 
-__all__ = ["OfUser", "OptionalProfile", "Profile", "moved_table", "summary"]
+__all__ = ["OfUser", "OptionalProfile", "Profile", "check_profile", "moved_table", "summary"]
 
 Profile = Annotated[
     Path, typer.Option("--profile", metavar="FILE", help="From `tacit infer`: profile.json, or profiles.parquet.")
@@ -26,6 +27,24 @@ OfUser = Annotated[
 ]
 
 _SHOWN = 3
+
+
+def check_profile(path: Path | None, user: str | None = None) -> str | None:
+    """Whose profile it is, found without anything heavy; None where there is no profile.
+
+    Raises:
+        ConfigError: no such file, or a user without a file.
+        ModelFormatError, ChoiceError: no profile, or none of `user`.
+    """
+    if path is None:
+        if user is not None:
+            raise ConfigError(f"--user {user} is looked for in a profile; give --profile FILE")
+        return None
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; make it with `tacit infer`")
+    from tacit.users import find_profile
+
+    return find_profile(path, user)
 
 
 def summary(user: "User") -> str:

@@ -1,18 +1,16 @@
 """`tacit add`: more choices into a profile."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tacit.cli._models import find_model
-from tacit.cli._options import Seed
+from tacit.cli._options import Seed, find_model
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
-from tacit.cli._users import moved_table, summary
+from tacit.cli._users import check_profile, moved_table, summary
 from tacit.errors import ConfigError
 
 __all__ = ["EXAMPLE", "add"]
@@ -40,12 +38,11 @@ def add(
     """
     if profile.suffix == ".parquet":
         raise ConfigError(f"{profile} holds many users; take one out with `tacit infer`, or infer them all again")
-    if not profile.is_file():
-        raise ConfigError(f"{profile} does not exist; make it with `tacit infer`")
+    owner = check_profile(profile) or None
     folder, target = find_model(model), out or profile
     prepare_file(target, own="encoder", overwrite=overwrite or out is None)
     with progress(f"reading {rows}") as report:
-        table = read_rows(rows, skip_bad_rows, columns, format, user=_owner(profile))
+        table = read_rows(rows, skip_bad_rows, columns, format, user=owner)
         from tacit.rewards.model import RewardModel
 
         report.phase(f"loading {model}")
@@ -63,12 +60,3 @@ def add(
         "information": user.information, "out": str(target),
     }  # fmt: skip
     return Result(data, [summary(user), moved_table(moved), f"written: {target}"])
-
-
-def _owner(profile: Path) -> str | None:
-    """Whose profile it is, as far as can be told without reading it all."""
-    try:
-        found = json.loads(profile.read_bytes())
-    except (ValueError, RecursionError):
-        return None
-    return found.get("user") or None if isinstance(found, dict) else None

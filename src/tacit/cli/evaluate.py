@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tacit.cli._models import find_model
-from tacit.cli._options import ModelFolder, Out, Seed
+from tacit.cli._options import ModelFolder, Out, Seed, find_model
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result

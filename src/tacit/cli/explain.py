@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tacit.cli._models import find_model
-from tacit.cli._options import ModelFolder, Seed
+from tacit.cli._options import ModelFolder, Seed, find_model
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
 from tacit.cli._rows import Format, Map, SkipBadRows, read_rows
-from tacit.cli._users import OfUser, Profile, summary
-from tacit.errors import ChoiceError, ConfigError
+from tacit.cli._users import OfUser, Profile, check_profile, summary
+from tacit.errors import ChoiceError
 
 if TYPE_CHECKING:
     from tacit.users import Moved
@@ -38,11 +37,10 @@ def explain(
 
     Nothing here is random; --seed is taken because every verb takes it.
     """
-    if not profile.is_file():
-        raise ConfigError(f"{profile} does not exist; make it with `tacit infer`")
+    owner = check_profile(profile, user) or None
     folder = find_model(model)
     with progress(f"reading {items}") as report:
-        rows = _read(items, skip_bad_rows, columns, format)
+        rows = _read(items, skip_bad_rows, columns, format, owner)
         from tacit.rewards.model import RewardModel
 
         report.phase(f"loading {model}")
@@ -53,8 +51,8 @@ def explain(
     return Result(data, [summary(known), *_words(moved)])
 
 
-def _read(items: str, skip_bad_rows: bool, columns: list[str] | None, format: str | None) -> Any:  # noqa: A002
-    """Items where the file has them, else choices."""
+def _read(items: str, skip_bad_rows: bool, columns: list[str] | None, format: str | None, user: str | None) -> Any:  # noqa: A002
+    """Items where the file has them, else the user's choices."""
     from tacit.choices.conversation import Conversation
     from tacit.cli._rows import read_items
 
@@ -63,7 +61,7 @@ def _read(items: str, skip_bad_rows: bool, columns: list[str] | None, format: st
     except ChoiceError as error:
         if "no column 'response'" not in str(error) and "'response'" not in str(error):
             raise
-        return read_rows(items, skip_bad_rows, columns, format)
+        return read_rows(items, skip_bad_rows, columns, format, user=user)
     return [(Conversation.from_key(prompt), answer) for prompt, answer in found]
 
 

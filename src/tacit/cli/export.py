@@ -1,11 +1,10 @@
 """`tacit export`: one user's policy as an ordinary LoRA folder."""
 
-from tacit.cli._models import find_policy
-from tacit.cli._options import BaseName, Device, Out, PolicyFolder, Seed
+from tacit.cli._options import BaseName, Device, Out, PolicyFolder, Seed, find_policy
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
-from tacit.cli._users import OfUser, OptionalProfile
+from tacit.cli._users import OfUser, OptionalProfile, check_profile
 
 __all__ = ["EXAMPLE", "export"]
 
@@ -28,8 +27,7 @@ def export(
     """
     out = prepare_out(out, own="adapter_config.json", overwrite=overwrite, whole=True)
     folder = find_policy(policy)
-    if profile is not None:
-        profile.stat()
+    check_profile(profile, user)
     with progress(f"loading {policy}") as report:
         from tacit.engines import export_adapter
         from tacit.steering import SteerablePolicy

@@ -1,18 +1,18 @@
 """`tacit generate`: an answer for the user of a profile, for nobody in particular, or for somebody in between."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tacit.cli._models import find_policy
-from tacit.cli._options import BaseName, Device, PolicyFolder, Precision, Seed
+from tacit.cli._options import BaseName, Device, PolicyFolder, Precision, Seed, find_policy
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
-from tacit.cli._users import OfUser, OptionalProfile
+from tacit.cli._rows import SkipBadRows
+from tacit.cli._users import OfUser, OptionalProfile, check_profile
 from tacit.errors import ChoiceError, ConfigError
 from tacit.files import write_json
 
@@ -54,6 +54,7 @@ def generate(
     base: BaseName = None,
     device: Device = None,
     dtype: Precision = None,
+    skip_bad_rows: SkipBadRows = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="JSON file for the answers.")] = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
@@ -74,10 +75,11 @@ def generate(
     if out is not None:
         prepare_file(out, own="answers", overwrite=overwrite)
     folder = find_policy(policy)
-    prompts = [*(prompt or ()), *(() if messages is None else _read_messages(messages))]
-    for file in (profile, toward):
-        if file is not None:
-            file.stat()
+    check_profile(profile, user)
+    check_profile(toward)
+    prompts = [(0, text) for text in prompt or ()]
+    if messages is not None:
+        prompts += _read_messages(messages, skip_bad_rows)
     with progress(f"loading {policy}") as report:
         from tacit.engines import Sampling, open_engine, requests
         from tacit.policies import best_of as ranked_answers
@@ -95,54 +97,69 @@ def generate(
             z = loaded.mix(known.state, loaded.reward.load_user(toward).state, mix)
         who = None if unsteered else z
         with open_engine(loaded, base=base, device=device, dtype=dtype) as engine:
+            asked = _answerable(prompts, engine.unfit([said for _, said in prompts], sampling), messages, skip_bad_rows)
             report.phase("answering")
             if best_of:
                 read_with_base(loaded.reward, engine.base)
-                ranked = ranked_answers(engine, [known], prompts, sampling, z=who)
+                ranked = ranked_answers(engine, [known], asked, sampling, z=who)
                 answers = [{"responses": list(one.answers), "rewards": list(one.rewards)} for one in ranked]
             else:
-                drawn = engine.generate(requests(prompts, who, sampling))
+                drawn = engine.generate(requests(asked, who, sampling))
                 answers = [{"responses": [answer.text for answer in some]} for some in drawn]
-    data = {"answers": [{"prompt": asked, **said} for asked, said in zip(prompts, answers, strict=True)]}
+    data = {"answers": [{"prompt": one, **said} for one, said in zip(asked, answers, strict=True)]}
     if out is not None:
         write_json(out, data)
     view: list[str] = []
-    for asked, said in zip(prompts, answers, strict=True):
+    for one, said in zip(asked, answers, strict=True):
         shown = said["responses"][: 1 if best_of else None]
-        view += [f"> {_shown(asked)}"] if len(prompts) > 1 else []
-        view += [f"- {text}" if len(prompts) * len(shown) > 1 else text for text in shown]
+        view += [f"> {_shown(one)}"] if len(asked) > 1 else []
+        view += [f"- {text}" if len(asked) * len(shown) > 1 else text for text in shown]
     return Result(data, [*view, *([] if out is None else [f"written: {out}"])])
 
 
-def _read_messages(file: Path) -> list[Any]:
-    """The prompts of a file: one as a JSON list of messages, or one on each line, checked to be conversations."""
-    text = file.read_text(encoding="utf-8-sig")
-    try:
-        found = [(str(file), json.loads(text))]
-    except ValueError:
-        lines = [(f"{file}: line {n}", line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-        found = [(name, _json(name, line)) for name, line in lines]
-    if len(found) == 1 and isinstance(found[0][1], list) and all(isinstance(one, list) for one in found[0][1]):
-        found = [(f"{file}: prompt {number}", one) for number, one in enumerate(found[0][1], 1)]
+def _read_messages(file: Path, skip_bad_rows: bool) -> list[tuple[int, Any]]:
+    """(row, prompt) of a file: one JSON list of messages, an array of such, or one on each line."""
     from tacit.choices.conversation import Conversation
+    from tacit.choices.dropping import stop_or_skip
 
-    if not found:
+    text = file.read_text(encoding="utf-8-sig")
+    rows, bad = list[tuple[int, Any]](), list[tuple[int, str]]()
+    try:
+        found = json.loads(text)
+        several = isinstance(found, list) and all(isinstance(one, list) for one in found)
+        rows = list(enumerate(found if several else [found], 1))
+    except ValueError:
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                rows += [(number, json.loads(line))] if line.strip() else []
+            except ValueError as error:
+                bad.append((number, f"not JSON ({error}); expected a list of messages on every line"))
+    if not rows and not bad:
         raise ChoiceError(f"{file} holds no prompt; expected a list of messages, or one on every line")
     prompts = []
-    for name, said in found:
-        prompts.append(said["messages"] if isinstance(said, Mapping) and "messages" in said else said)
+    for number, said in rows:
+        prompt = said["messages"] if isinstance(said, Mapping) and "messages" in said else said
         try:
-            Conversation.parse(prompts[-1])
+            Conversation.parse(prompt)
+            prompts.append((number, prompt))
         except ChoiceError as error:
-            raise ChoiceError(f"{name}: {error}") from None
+            bad.append((number, str(error)))
+    stop_or_skip(str(file), bad, len(prompts) + len(bad), skip_bad_rows=skip_bad_rows)
     return prompts
 
 
-def _json(name: str, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise ChoiceError(f"{name}: not JSON ({error}); expected a list of messages on every line") from None
+def _answerable(
+    prompts: Sequence[tuple[int, Any]], unfit: Mapping[int, str], file: Path | None, skip_bad_rows: bool
+) -> list[Any]:
+    """Prompts that leave room for an answer; others of the file (row > 0) are named, or skipped."""
+    from tacit.choices.dropping import stop_or_skip
+
+    for number, cause in unfit.items():
+        if not prompts[number][0]:
+            raise ChoiceError(cause)
+    bad = [(prompts[number][0], cause) for number, cause in unfit.items()]
+    stop_or_skip(str(file), bad, len(prompts), skip_bad_rows=skip_bad_rows)
+    return [said for number, (_, said) in enumerate(prompts) if number not in unfit]
 
 
 def _shown(prompt: Any) -> str:

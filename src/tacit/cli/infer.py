@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tacit.cli._models import find_model
-from tacit.cli._options import ModelFolder, Seed
+from tacit.cli._options import ModelFolder, Seed, find_model
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
@@ -46,11 +45,10 @@ def infer(
     folder = find_model(model)
     with progress(f"reading {choices}") as report:
         table = read_rows(choices, skip_bad_rows, columns, format, user=user)
-        from tacit.rewards.model import RewardModel
-        from tacit.users.user import one_user
-
         if not many:
-            table = one_user(table, user)
+            table = table.of_user(user)
+        from tacit.rewards.model import RewardModel
+
         report.phase(f"loading {model}")
         reward = RewardModel.load(folder)
         report.phase("embedding")

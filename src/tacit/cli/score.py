@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tacit.cli._models import find_model
-from tacit.cli._options import ModelFolder, Seed
+from tacit.cli._options import ModelFolder, Seed, find_model
 from tacit.cli._paths import Overwrite, prepare_file
 from tacit.cli._progress import progress
 from tacit.cli._result import Result, shorten
 from tacit.cli._rows import Map, SkipBadRows, read_items
-from tacit.cli._users import OfUser, Profile
-from tacit.errors import ConfigError
+from tacit.cli._users import OfUser, Profile, check_profile
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,8 +40,7 @@ def score(
     """
     if out is not None:
         prepare_file(out, own="ranking", overwrite=overwrite)
-    if not profile.is_file():
-        raise ConfigError(f"{profile} does not exist; make it with `tacit infer`")
+    check_profile(profile, user)
     folder = find_model(model)
     asked: dict[str, list[tuple[str, str]]] = {}
     with progress(f"reading {items}") as report:

@@ -8,8 +8,7 @@ import typer
 from pydantic import BaseModel, ConfigDict
 
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
-from tacit.cli._models import find_model
-from tacit.cli._options import Device, Precision, SeedOverride
+from tacit.cli._options import Device, Precision, SeedOverride, find_model
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tacit.lazy import lazy
 
 if TYPE_CHECKING:
-    from tacit.users.profiles import read_profile, read_profiles, write_profile, write_profiles
+    from tacit.users.profiles import find_profile, read_profile, read_profiles, write_profile, write_profiles
     from tacit.users.user import Answer, Moved, User, UserModel
     from tacit.users.users import Users
 
@@ -15,6 +15,7 @@ __all__ = [
     "User",
     "UserModel",
     "Users",
+    "find_profile",
     "read_profile",
     "read_profiles",
     "write_profile",

@@ -25,8 +25,6 @@ from tacit.users.profiles import read_profile, write_profile
 
 __all__ = ["Answer", "Moved", "User", "UserModel", "batch_of", "read_rows"]
 
-_NAMED = 5
-
 
 class UserModel(Protocol):
     """What a user needs of a model; `RewardModel` is one."""
@@ -273,7 +271,7 @@ class User:
         self.state, self._posterior = state, None
 
     def _own(self, rows: Any) -> ChoiceTable:
-        return one_user(read_rows(rows, self.id), self.id or None)
+        return read_rows(rows, self.id).of_user(self.id or None)
 
     def _items(self, rows: Any) -> tuple[list[Item], Tensor]:
         if isinstance(rows, Sequence) and not isinstance(rows, str) and rows and isinstance(rows[0], tuple):
@@ -295,22 +293,6 @@ def read_rows(rows: Any, user: str = "") -> ChoiceTable:
         return ChoiceTable.from_choices(rows)
     nameless = isinstance(rows, list) and not any("user_id" in row for row in rows if isinstance(row, dict))
     return read_choices(rows, user=(user or "user") if nameless else None)
-
-
-def one_user(table: ChoiceTable, user: str | None) -> ChoiceTable:
-    """The choices of the one user meant.
-
-    Raises:
-        ChoiceError: no such user, or several and none named.
-    """
-    present = sorted({int(number) for number in table.user})
-    ids = table.users.take(present).to_pylist()
-    shown = ", ".join(map(repr, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
-    if user is None and len(ids) != 1:
-        raise ChoiceError(f"{table.source} holds choices of {len(ids)} users ({shown}); name one with user='ID'")
-    if user is not None and user not in ids:
-        raise ChoiceError(f"{table.source} has no choice of user {user!r}; its users: {shown}")
-    return table.of_users([present[0 if user is None else ids.index(user)]])
 
 
 def batch_of(model: UserModel, table: ChoiceTable) -> ChoiceBatch:

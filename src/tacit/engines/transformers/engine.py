@@ -18,7 +18,7 @@ from tacit.engines.engine import Answer, Request, Sampling
 from tacit.engines.transformers.base import Base, load_base
 from tacit.engines.transformers.dialogue import Dialogue
 from tacit.engines.transformers.forward_patch import unsteered
-from tacit.engines.transformers.generation import asked, draw, stream
+from tacit.engines.transformers.generation import asked, draw, no_room, stream
 from tacit.engines.transformers.log_probs import response_log_probs
 from tacit.engines.transformers.steering import Steering
 from tacit.errors import ChoiceError, ConfigError
@@ -120,6 +120,13 @@ class TransformersEngine:
             response = self.dialogue.response(conversation, _said(parse_answer, answer, "an answer "))
             rows.append(self.dialogue.row(self.dialogue.prompt(conversation), response))
         return self.row_log_probs(rows, None if z is None else z.expand(len(items), -1))
+
+    def unfit(self, prompts: Sequence[Any], sampling: Sampling) -> dict[int, str]:
+        """Why prompts, by number, cannot be answered: those that leave no room for it in the base."""
+        causes = (
+            (number, no_room(self.dialogue, len(self._prompt(one)), sampling)) for number, one in enumerate(prompts)
+        )
+        return {number: cause for number, cause in causes if cause}
 
     def close(self) -> None:
         """Put back what was there, after what other threads are being answered; streams stop."""

@@ -13,7 +13,18 @@ from tacit.engines.transformers.dialogue import Dialogue, Tokens
 from tacit.engines.transformers.logits_processors import Draw, Nucleus, StopTexts, WithinBase
 from tacit.errors import ChoiceError, ConfigError
 
-__all__ = ["asked", "draw", "keywords", "stream"]
+__all__ = ["asked", "draw", "keywords", "no_room", "stream"]
+
+
+def no_room(dialogue: Dialogue, length: int, sampling: Sampling) -> str | None:
+    """Why a prompt of `length` tokens leaves no room for an answer; None where it does."""
+    limit = dialogue.base.context
+    if limit is None or length + sampling.max_new_tokens <= limit:
+        return None
+    return (
+        f"a prompt of {length} tokens and an answer of up to {sampling.max_new_tokens} exceed the {limit} tokens "
+        f"of base '{dialogue.base.name}'; shorten the prompt or lower max_new_tokens"
+    )
 
 
 def asked(dialogue: Dialogue, prompts: Sequence[list[int]], sampling: Sampling) -> Tokens:
@@ -22,12 +33,8 @@ def asked(dialogue: Dialogue, prompts: Sequence[list[int]], sampling: Sampling) 
     Raises:
         ChoiceError: a prompt that leaves no room for an answer.
     """
-    longest, limit = max(map(len, prompts)), dialogue.base.context
-    if limit is not None and longest + sampling.max_new_tokens > limit:
-        raise ChoiceError(
-            f"a prompt of {longest} tokens and an answer of up to {sampling.max_new_tokens} exceed the {limit} tokens "
-            f"of base '{dialogue.base.name}'; shorten the prompt or lower max_new_tokens"
-        )
+    if cause := no_room(dialogue, max(map(len, prompts)), sampling):
+        raise ChoiceError(cause)
     return dialogue.batch([(row, 0) for row in prompts]).to(dialogue.base.device)
 
 
