@@ -142,8 +142,8 @@ def _climb(f: Tensor, behind: Tensor, weight: Tensor, steps: int) -> tuple[Tenso
 
 def _bounding_curvature(gap: Tensor) -> Tensor:
     """The least curvature of a parabola below log sigmoid that touches it at `gap`: tanh(gap / 2) / (2 gap)."""
-    gap = gap.abs().clamp(min=1e-3)  # even in the gap, and 1/4 at 0
-    return torch.tanh(gap / 2) / (2 * gap)
+    half = gap.abs().clamp(min=1e-3) / 2  # even in the gap, and 1/4 at 0
+    return torch.tanh(half) / (4 * half)
 
 
 def _change(winner: Tensor, loser: Tensor, tie: Tensor) -> Tensor:

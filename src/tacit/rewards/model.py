@@ -85,7 +85,6 @@ class RewardModel(TrainedReward):
         self._check(state)
         return state.forget(self.evidence(choices), choices.weight, choices.timestamp, choices.keys)
 
-    @torch.no_grad()
     def evidence(self, choices: ChoiceBatch) -> Tensor:
         """Float64[users choices evidence]: double precision, so that batching cannot change a state's last digits."""
         if choices.vectors.shape[-1] != self.dim:
@@ -95,19 +94,19 @@ class RewardModel(TrainedReward):
             )
         exact: Any = self._exact  # type: ignore[attr-defined]
         users = max(1, CHOICES_AT_ONCE // max(1, choices.n_choices))
-        pieces = [slice(first, first + users) for first in range(0, max(1, choices.n_users), users)]
         rows = []
-        for own in pieces:
-            vectors = exact["standardizer"](choices.vectors[own].double())
-            rows.append(exact["encoder"].evidence(ChoiceBatch(vectors, choices.rank[own], choices.weight[own])))
-        return torch.cat(rows) if len(rows) > 1 else rows[0]
+        with torch.inference_mode():  # cheaper than `no_grad`; what is joined outside is an ordinary tensor
+            for first in range(0, max(1, choices.n_users), users):
+                own = slice(first, first + users)
+                vectors = exact["standardizer"](choices.vectors[own].double())
+                rows.append(exact["encoder"].evidence(ChoiceBatch(vectors, choices.rank[own], choices.weight[own])))
+        return torch.cat(rows)
 
-    @torch.no_grad()
     def posterior(self, state: UserStates) -> LatentPosterior:
         """q(z | choices) as float32: mean Float[users latent], scale likewise or None."""
         self._check(state)
         exact: Any = self._exact  # type: ignore[attr-defined]
-        with torch.inference_mode():  # cheaper than `no_grad`; the copies in single precision are ordinary tensors
+        with torch.inference_mode():  # copies in single precision are ordinary tensors again
             found = exact["encoder"].posterior(state.rows, state.weight)
         return found.float()
 
