@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,7 +31,7 @@ from tacit.rewards.protocol import Explanation, centred, explanations
 from tacit.training.config import TrainingConfig
 from tacit.training.loop import Trainable
 
-__all__ = ["AdaptedUsers", "AdaptiveModel", "AdaptiveNetwork", "Fitted"]
+__all__ = ["AdaptedUsers", "AdaptiveModel", "AdaptiveNetwork", "Fitted", "Run"]
 
 VERSION = 2
 
@@ -102,6 +102,19 @@ class AdaptedUsers:
         return AdaptedUsers(self.choices.of_users(users), fitted, self.fingerprint)
 
 
+class Run(NamedTuple):
+    """What a fit is called in events, where it keeps its files while it runs, and who hears of it."""
+
+    name: str
+    folder: Path | None = None
+    on_event: Listener | None = None
+
+    def emit(self, event: str, step: int, steps: int, **more: float) -> None:
+        """Tell the listener, if there is one."""
+        if self.on_event:
+            self.on_event({"event": event, "step": step, "name": self.name, "steps": steps, **more})
+
+
 class _Saved(BaseModel):
     model_config = ConfigDict(extra="forbid")
     kind: str
@@ -156,6 +169,7 @@ class AdaptiveModel:
         name: str | None = None,
         folder: Path | None = None,
         on_event: Listener | None = None,
+        **told: Any,
     ) -> Self:
         """Fit on the users of `choices`; stop and calibrate on those of `validation`.
 
@@ -163,36 +177,33 @@ class AdaptiveModel:
             choices, vectors, validation, target_groups: as for `fit_data`.
             config: an instance of `config_class`; None = its defaults.
             name, folder, on_event: as for `fit_network`.
+            told: what an `upper` method knows besides.
 
         Raises:
             ChoiceError: too few users, or vectors that do not fit.
         """
-        training = training or TrainingConfig(**cls.training)
         data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-        with seeded_modules(training.seed):
-            network = cls.network_class(vectors.shape[1], config or cls.config_class(), data.choices.n_users)
-        network.begin(data)
-        return cls.trained(network, data, training, name=name, folder=folder, on_event=on_event)
+        run = Run(name or cls.name, folder, on_event)
+        return cls.fitted(data, config or cls.config_class(), training or TrainingConfig(**cls.training), run, **told)
 
     @classmethod
-    def trained(
-        cls,
-        network: Any,
-        data: FitData,
-        training: TrainingConfig,
-        *,
-        name: str | None,
-        folder: Path | None,
-        on_event: Listener | None,
-    ) -> Self:
+    def fitted(cls, data: FitData, config: Any, training: TrainingConfig, run: Run, **told: Any) -> Self:
+        """How the method is fitted to checked data: by episodes, unless a subclass says otherwise."""
+        with seeded_modules(training.seed):
+            network = cls.network_class(data.raw.shape[1], config, data.choices.n_users)
+        network.begin(data)
+        return cls.trained(network, data, training, run)
+
+    @classmethod
+    def trained(cls, network: Any, data: FitData, training: TrainingConfig, run: Run) -> Self:
         """The model of a network that is still to be trained."""
         result, temperature = fit_network(
-            network, data, training, settings=cls.name + network.config.model_dump_json(), name=name or cls.name,
-            folder=folder, on_event=on_event,
+            network, data, training, settings=cls.name + network.config.model_dump_json(), name=run.name,
+            folder=run.folder, on_event=run.on_event,
         )  # fmt: skip
-        run = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
+        steps = {"steps": result.steps, "best_step": result.best_step, "seconds": result.seconds, "seed": training.seed}
         best = {f"validation_{key}": value for key, value in result.best.items()}
-        return cls(network, temperature, run | best)
+        return cls(network, temperature, steps | best)
 
     @property
     def dim(self) -> int:

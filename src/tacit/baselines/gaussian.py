@@ -6,19 +6,16 @@ norm of a training item is 1: hyperparameters then start on the same scale whate
 """
 
 from abc import abstractmethod
-from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from tacit.baselines.adaptive import AdaptiveNetwork, Fitted
+from tacit.baselines.adaptive import AdaptiveNetwork, Fitted, Run
 from tacit.baselines.pooled import PooledBTL
-from tacit.choices.index import ChoiceIndex
-from tacit.events import Listener
 from tacit.rewards.config import RewardConfig
-from tacit.rewards.episodic_fit import FitData, fit_data
+from tacit.rewards.episodic_fit import FitData
 from tacit.rewards.expected_preference import expected_sigmoid
 from tacit.rewards.heads.bilinear import BilinearHead
 from tacit.training.config import TrainingConfig
@@ -91,43 +88,32 @@ class GaussianNetwork(AdaptiveNetwork):
 
 
 def fit_population(
-    network_class: type[N],
-    config: GaussianConfig,
-    choices: ChoiceIndex,
-    vectors: Tensor,
-    *,
-    validation: ChoiceIndex,
-    target_groups: Tensor | None,
-    training: TrainingConfig,
-    name: str,
-    folder: Path | None,
-    on_event: Listener | None,
-) -> tuple[N, FitData]:
-    """All that comes before users differ: checked data, features, and the pooled BTL, in logits.
+    network_class: type[N], config: GaussianConfig, data: FitData, training: TrainingConfig, run: Run
+) -> N:
+    """All that comes before users differ: features, and the pooled BTL, in logits.
 
-    The pooled BTL is trained on the same choices with the same budget, as `base` inside `folder`; its temperature is
-    folded into its last layer.
+    The pooled BTL is trained on the same choices with the same budget, as `base` inside the run's folder; its
+    temperature is folded into its last layer.
     """
-    data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-    config = config.model_copy(update={"components": min(config.components, vectors.shape[1])})
-    network = network_class(vectors.shape[1], config)
+    dim = data.raw.shape[1]
+    network = network_class(dim, config.model_copy(update={"components": min(config.components, dim)}))
     network.standardizer.load_state_dict(data.standardizer.state_dict())
     network.fit_basis(data.vectors[data.used])
     if network.base is not None:
         pooled = PooledBTL.fit(
-            choices,
-            vectors,
-            validation=validation,
-            target_groups=target_groups,
+            data.choices,
+            data.raw,
+            validation=data.validation,
+            target_groups=data.target_groups,
             config=RewardConfig(dropout=config.dropout),
             training=training,
-            name=f"{name}-base",
-            folder=folder / "base" if folder else None,
-            on_event=on_event,
+            name=f"{run.name}-base",
+            folder=run.folder / "base" if run.folder else None,
+            on_event=run.on_event,
         )
         network.base.load_state_dict(pooled.network.head.state_dict())
         with torch.no_grad():
             for parameter in list(network.base.net.children())[-1].parameters():
                 parameter.div_(pooled.temperature)
         network.base.requires_grad_(False)
-    return network.eval(), data
+    return network.eval()

@@ -22,8 +22,7 @@ validation users, this method's early stopping. Rewards are linear in the vector
 by a kink, it stays at the population's accuracy.
 """
 
-from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,14 +31,12 @@ from torch.nn.functional import logsigmoid
 from torch.nn.utils.rnn import pad_sequence
 
 from tacit.baselines import baselines
-from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted, Run
 from tacit.baselines.logistic import laplace_posterior
 from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, training_pairs
-from tacit.choices.index import ChoiceIndex
-from tacit.events import Listener
 from tacit.rewards.calibration import fit_temperature, measure
-from tacit.rewards.episodic_fit import FitData, fit_data
+from tacit.rewards.episodic_fit import FitData
 from tacit.training.config import TrainingConfig
 
 __all__ = ["KNNConfig", "KNNNetwork", "KNNUsers"]
@@ -123,34 +120,18 @@ class KNNUsers(AdaptiveModel):
     grid = grid({}, {"components": 64}, {"components": 128}, {"neighbours": 50})
 
     @classmethod
-    def fit(
-        cls,
-        choices: ChoiceIndex,
-        vectors: Tensor,
-        *,
-        validation: ChoiceIndex,
-        target_groups: Tensor | None = None,
-        config: KNNConfig | None = None,
-        training: TrainingConfig | None = None,
-        name: str | None = None,
-        folder: Path | None = None,
-        on_event: Listener | None = None,
-    ) -> Self:
-        """Fit a reward per training user; choose precision, tau and temperature on the users of `validation`.
+    def fitted(cls, data: FitData, config: KNNConfig, training: TrainingConfig, run: Run, **told: Any) -> Self:
+        """Fit a reward per training user; choose precision, tau and temperature on validation users.
 
-        Args:
-            training: only the shape and seed of validation episodes are taken from it.
-            folder: not used; a fit takes seconds and leaves nothing to resume.
+        Of `training` only the shape and seed of validation episodes are taken; nothing is left to resume.
         """
-        config, training = config or KNNConfig(), training or TrainingConfig()
-        data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-        config = config.model_copy(update={"components": min(config.components, vectors.shape[1])})
-        network = KNNNetwork(vectors.shape[1], config, data.choices.n_users).eval()
+        dim = data.raw.shape[1]
+        config = config.model_copy(update={"components": min(config.components, dim)})
+        network = KNNNetwork(dim, config, data.choices.n_users).eval()
         network.standardizer.load_state_dict(data.standardizer.state_dict())
         network.basis.copy_(_principal(data.vectors[data.used], config.components))
         episodes, gaps, weights = data.episodes(training), *_by_user(data, network)
-        emit = on_event or (lambda event: None)
-        emit({"event": "start", "name": name or cls.name, "step": 0, "steps": 1})
+        run.emit("start", 0, 1)
 
         with torch.no_grad():
             centre = 0 * network.basis[0]
@@ -165,7 +146,7 @@ class KNNUsers(AdaptiveModel):
         precision = min(tables, key=lambda p: nll(p, 1.0))
         tau = min(TAUS, key=lambda t: nll(precision, t))
         notes = {"seed": training.seed, "precision": precision, "tau": tau, "validation_nll": nll(precision, tau)}
-        emit({"event": "end", "name": name or cls.name, "step": 1, "steps": 1})
+        run.emit("end", 1, 1)
         return cls(network, fit_temperature(network, episodes), notes)
 
 

@@ -22,7 +22,6 @@ users, the rule all methods share; items are standardised before the components 
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -30,13 +29,11 @@ from pydantic import Field
 from torch import Tensor
 
 from tacit.baselines import baselines
-from tacit.baselines.adaptive import AdaptiveModel, Fitted
+from tacit.baselines.adaptive import AdaptiveModel, Fitted, Run
 from tacit.baselines.gaussian import GaussianConfig, GaussianNetwork, fit_population
 from tacit.baselines.logistic import LaplacePosterior, laplace_posterior
 from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, training_pairs
-from tacit.choices.index import ChoiceIndex
-from tacit.events import Listener
 from tacit.rewards.calibration import fit_temperature, measure
 from tacit.rewards.episodic_fit import FitData
 from tacit.training.config import TrainingConfig
@@ -114,33 +111,13 @@ class BayesianLogistic(AdaptiveModel):
     grid = grid({}, {"components": 64}, {"base": "mlp"}, {"base": "mlp", "principal": 32})
 
     @classmethod
-    def fit(
-        cls,
-        choices: ChoiceIndex,
-        vectors: Tensor,
-        *,
-        validation: ChoiceIndex,
-        target_groups: Tensor | None = None,
-        config: LaplaceConfig | None = None,
-        training: TrainingConfig | None = None,
-        name: str | None = None,
-        folder: Path | None = None,
-        on_event: Listener | None = None,
-    ) -> Self:
-        """Fit the prior on the users of `choices`; choose the EM iteration and the temperature on `validation`.
+    def fitted(cls, data: FitData, config: LaplaceConfig, training: TrainingConfig, run: Run, **told: Any) -> Self:
+        """Fit the prior by EM; choose the iteration and the temperature on validation users.
 
-        Args:
-            training: of the pooled BTL, if there is one; EM takes only the shape and seed of validation episodes.
-            folder: where the pooled BTL keeps its files while training.
+        `training` is of the pooled BTL, if there is one; EM takes only the shape and seed of validation episodes.
         """
-        config, training, name = config or LaplaceConfig(), training or TrainingConfig(), name or cls.name
-        network, data = fit_population(
-            LaplaceNetwork, config, choices, vectors, validation=validation, target_groups=target_groups,
-            training=training, name=name, folder=folder, on_event=on_event,
-        )  # fmt: skip
-        run: dict[str, Any] = {"name": name, "steps": EM_STEPS}
-        emit = on_event or (lambda event: None)
-        emit({"event": "start", "step": 0, **run})
+        network = fit_population(LaplaceNetwork, config, data, training, run)
+        run.emit("start", 0, EM_STEPS)
         episodes, blocks = data.episodes(training), list(_blocks(data, network))
         every = max(1, EM_STEPS // VALIDATIONS)
         best, best_step, kept = float("inf"), 0, (network.mean, network.factor)
@@ -148,16 +125,16 @@ class BayesianLogistic(AdaptiveModel):
             means: Tensor | None = None
             for step in range(1, EM_STEPS + 1):
                 means = _em_step(network, blocks, data.choices.n_users, means)
-                emit({"event": "step", "step": step, **run})
+                run.emit("step", step, EM_STEPS)
                 if step % every and step != EM_STEPS:
                     continue
                 nll = measure(network, episodes)["nll"]
-                emit({"event": "validation", "step": step, "nll": nll, **run})
+                run.emit("validation", step, EM_STEPS, nll=nll)
                 if nll < best:
                     best, best_step, kept = nll, step, (network.mean.clone(), network.factor.clone())
             network.mean.copy_(kept[0])
             network.factor.copy_(kept[1])
-        emit({"event": "end", "step": EM_STEPS, **run})
+        run.emit("end", EM_STEPS, EM_STEPS)
         notes = {"steps": EM_STEPS, "best_step": best_step, "seed": training.seed, "validation_nll": best}
         return cls(network, fit_temperature(network, episodes), notes)
 

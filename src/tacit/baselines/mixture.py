@@ -19,8 +19,7 @@ while rewards are young; no restart or annealing was needed to tell planted kind
 which all methods share.
 """
 
-from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,15 +27,14 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from tacit.baselines import baselines
-from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted
+from tacit.baselines.adaptive import AdaptiveModel, AdaptiveNetwork, Fitted, Run
 from tacit.baselines.method import FAST_MANY, grid
 from tacit.baselines.pairs import Pairs, episode_pairs
 from tacit.choices.index import ChoiceIndex
 from tacit.encoders.encoder import mlp
 from tacit.episodes.episode import Episode
 from tacit.errors import ChoiceError
-from tacit.events import Listener
-from tacit.rewards.episodic_fit import fit_data, seeded_modules
+from tacit.rewards.episodic_fit import FitData, seeded_modules
 from tacit.rewards.protocol import centred
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 
@@ -137,20 +135,14 @@ class KnownGroupMixture(GroupMixture):
     grid = grid({}, {}, {}, {})
 
     @classmethod
-    def fit(  # type: ignore[override]  # it is told the groups
+    def fit(
         cls,
         choices: ChoiceIndex,
         vectors: Tensor,
         *,
         groups: Tensor,
-        validation: ChoiceIndex,
-        target_groups: Tensor | None = None,
-        config: MixtureConfig | None = None,
-        training: TrainingConfig | None = None,
-        name: str | None = None,
-        folder: Path | None = None,
-        on_event: Listener | None = None,
         validation_groups: Tensor | None = None,
+        **settings: Any,
     ) -> Self:
         """Fit one reward per known group, with the groups' shares as prior; the rest is as for `GroupMixture`.
 
@@ -160,7 +152,6 @@ class KnownGroupMixture(GroupMixture):
         Raises:
             ChoiceError: not one group per training user, or a group of which nobody chose something.
         """
-        training = training or TrainingConfig()
         if groups.shape != (choices.n_users,) or int(groups.min()) < 0:
             raise ChoiceError(
                 f"groups of shape {list(groups.shape)} from {int(groups.min())} for {choices.n_users} training users; "
@@ -172,14 +163,19 @@ class KnownGroupMixture(GroupMixture):
             raise ChoiceError(
                 f"group {int(members.argmin())} has no training user with choices; number groups 0 .. n - 1"
             )
-        data = fit_data(choices, vectors, validation=validation, target_groups=target_groups)
-        told = (config or MixtureConfig()).model_copy(update={"groups": len(members)})
+        return super().fit(choices, vectors, labels=labels, **settings)
+
+    @classmethod
+    def fitted(cls, data: FitData, config: MixtureConfig, training: TrainingConfig, run: Run, **told: Any) -> Self:
+        """As `GroupMixture`, told the `labels` of the users of `data`, Int64[users]."""
+        labels: Tensor = told["labels"]
+        members = torch.bincount(labels)
         with seeded_modules(training.seed):
-            network = KnownMixtureNetwork(vectors.shape[1], told)
+            network = KnownMixtureNetwork(data.raw.shape[1], config.model_copy(update={"groups": len(members)}))
         network.labels = labels
         with torch.no_grad():
             network.log_share.copy_((members / len(labels)).log())
-        return cls.trained(network, data, training, name=name, folder=folder, on_event=on_event)
+        return cls.trained(network, data, training, run)
 
 
 def _per_choice(log_p: Tensor, pairs: Pairs) -> Tensor:

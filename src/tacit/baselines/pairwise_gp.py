@@ -24,21 +24,19 @@ component; the pooled BTL as prior mean in place of a constant, with a gain, bec
 users' rewards (`base="zero"` leaves it out); items are standardised first, as for all methods.
 """
 
-from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from tacit.baselines import baselines
-from tacit.baselines.adaptive import AdaptiveModel, Fitted
+from tacit.baselines.adaptive import AdaptiveModel, Fitted, Run
 from tacit.baselines.gaussian import GaussianConfig, GaussianNetwork, fit_population
 from tacit.baselines.logistic import laplace_evidence, laplace_posterior
 from tacit.baselines.method import grid
 from tacit.baselines.pairs import Pairs, pairs_of
-from tacit.choices.index import ChoiceIndex
 from tacit.episodes.episode import Episode
-from tacit.events import Listener
+from tacit.rewards.episodic_fit import FitData
 from tacit.training.config import ObjectiveConfig, TrainingConfig
 
 __all__ = ["GPConfig", "GPNetwork", "PairwiseGP"]
@@ -150,33 +148,13 @@ class PairwiseGP(AdaptiveModel):
     grid = grid({}, {"components": 64}, {"dropout": 0.5}, {"principal": 32})
 
     @classmethod
-    def fit(
-        cls,
-        choices: ChoiceIndex,
-        vectors: Tensor,
-        *,
-        validation: ChoiceIndex,
-        target_groups: Tensor | None = None,
-        config: GPConfig | None = None,
-        training: TrainingConfig | None = None,
-        name: str | None = None,
-        folder: Path | None = None,
-        on_event: Listener | None = None,
-    ) -> Self:
-        """Fit the pooled BTL, then the hyperparameters, on `choices`; stop and calibrate on `validation`.
-
-        Args:
-            training: of the pooled BTL, and the shape of the episodes whose targets make up the evidence.
-        """
-        config, training, name = config or GPConfig(), training or TrainingConfig(), name or cls.name
-        network, data = fit_population(
-            GPNetwork, config, choices, vectors, validation=validation, target_groups=target_groups,
-            training=training, name=name, folder=folder, on_event=on_event,
-        )  # fmt: skip
+    def fitted(cls, data: FitData, config: GPConfig, training: TrainingConfig, run: Run, **told: Any) -> Self:
+        """Fit the pooled BTL, then the hyperparameters, by the evidence of episodes' targets."""
+        network = fit_population(GPNetwork, config, data, training, run)
         short = training.model_copy(
             update={"steps": STEPS, "learning_rate": LEARNING_RATE, "validate_every": max(1, STEPS // 8)}
         )
-        model = cls.trained(network, data, short, name=name, folder=folder, on_event=on_event)
+        model = cls.trained(network, data, short, run)
         model.notes.update(zip(SCALES, network.log_scales.exp().tolist(), strict=True))
         return model
 

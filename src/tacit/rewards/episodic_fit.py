@@ -34,6 +34,7 @@ class FitData:
     Shapes:
         choices: training users who chose something, renumbered from 0.
         validation: choices of other users.
+        raw: Float[items dim], vectors as they were given.
         vectors: Float32[items width], standardised.
         used: Int64[chosen], items that training choices speak of.
         target_groups: Bool[groups] of the validation targets, or None.
@@ -41,6 +42,7 @@ class FitData:
 
     choices: ChoiceIndex
     validation: ChoiceIndex
+    raw: Tensor
     vectors: Tensor
     used: Tensor
     target_groups: Tensor | None
@@ -91,7 +93,7 @@ def fit_data(
     standardizer.fit(vectors[used].float())
     with torch.no_grad():
         standard = standardizer(vectors.float())
-    return FitData(choices, validation, standard, used, target_groups, standardizer)
+    return FitData(choices, validation, vectors, standard, used, target_groups, standardizer)
 
 
 def fit_network(
