@@ -4,7 +4,8 @@
 
 - One new user with k = 10 choices whose item vectors are known: `model.infer`, and the first `model.score` after it,
   where the posterior is found; one call at a time.
-- One more choice by `model.update`, for users with 10, 100 and 1 000 choices behind them: time must not depend on it.
+- One more choice by `model.update`, for users with 10, 100 and 1 000 choices behind them: time must not depend on it;
+  and the same with the posterior found.
 - 10 000 users in one call.
 - Against the published procedures for a new user, on features computed beforehand: LoRe's 500 Adam steps on w in R^B,
   r = softmax(w) . V e, and PReF's 5 000 gradient steps on u in R^B, r = u . A e; as one writes them with autograd, and
@@ -23,10 +24,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from _report import alternate, finish, machine, median, parser, percentile, ratio, table
-from tacit.baselines import LoReConfig, PReFConfig
 from tacit.baselines.adaptive import AdaptiveNetwork
-from tacit.baselines.lore import LoReNetwork
-from tacit.baselines.pref import PReFNetwork
+from tacit.baselines.lore import LoReConfig, LoReNetwork
+from tacit.baselines.pref import PReFConfig, PReFNetwork
 from tacit.choices.choice import item_key
 from tacit.episodes import ChoiceBatch
 from tacit.rewards import RewardConfig, RewardModel
@@ -55,6 +55,7 @@ def main() -> None:
     one, more = choices(1, K, generator), choices(1, 1, generator)
     infer = each(lambda: model.infer(one), options.calls)
     states = {k: model.infer(choices(1, k, generator)) for k in HISTORIES}
+    added = each(lambda: model.posterior(model.update(states[K], more)), options.calls)
     updates = interleaved({str(k): lambda s=s: model.update(s, more) for k, s in states.items()}, options.calls)
 
     everyone = choices(options.users, K, generator)
@@ -83,6 +84,7 @@ def main() -> None:
         "model": {"dim": DIM, "latent": model.network.encoder.latent, "weights": "random, default sizes"},
         "infer_milliseconds": {"p50": 1e3 * median(infer), "p95": 1e3 * percentile(infer, 0.95), "k": K},
         "update_milliseconds_p50": {k: 1e3 * median(values) for k, values in updates.items()},
+        "update_and_posterior_milliseconds_p50": 1e3 * median(added),
         "infer_and_score_milliseconds": 1e3 * median(spent["ours, one user"]),
         "users_per_second": options.users / median(spent["ours, all users"]),
         "peers": {
@@ -169,6 +171,7 @@ def report(result: dict[str, Any]) -> None:
     ]
     for k, value in result["update_milliseconds_p50"].items():
         rows.append([f"update, {k} choices behind", f"{value:.3f} ms", ""])
+    rows.append(["update and posterior, 10 behind", f"{result['update_and_posterior_milliseconds_p50']:.3f} ms", ""])
     rows.append([f"infer and posterior, {result['users']:,} users", f"{result['users_per_second']:,.0f} users/s", ""])
     for arm, found in result["peers"].items():
         rows.append([arm, f"{found['milliseconds']:,.1f} ms", f"{found['ratio']['of_medians']:,.0f} x ours"])

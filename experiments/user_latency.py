@@ -4,7 +4,7 @@
 
 A small reward model over MiniLM's vectors (or the hash embedder's, with --fast), a user of ten choices. Scoring one
 answer is compared with embedding its text alone, in alternation; adding a choice whose vectors are known, with the
-posterior found, stands by itself in milliseconds.
+posterior found, one after another, stands by itself in milliseconds.
 """
 
 import time
@@ -16,6 +16,7 @@ from _report import alternate, finish, machine, median, parser, percentile, rati
 from tacit.embedders import item_vectors, resolve_embedder
 from tacit.episodes import ChoiceBatch
 from tacit.training import TrainingConfig
+from tacit.users import User
 from tacit.workflows import train_reward
 from tacit.worlds import TextWorld
 
@@ -51,7 +52,7 @@ def main() -> None:
     def add() -> float:
         number = int(torch.randint(len(vectors) - 1, ()))
         batch = ChoiceBatch.pairs(vectors[None, None, number], vectors[None, None, number + 1])
-        fresh = model.user(world.table.of_users([0]))
+        fresh = User(model, user.state)
         began = time.perf_counter()
         fresh.update(batch)
         _ = fresh.posterior
