@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from tacit.cli import main
 from tacit.workflows.demo import CHOICES_SHOWN, text_demo
@@ -34,9 +35,24 @@ def test_evaluation_is_on_new_prompts_with_every_control(story):
     assert story.report.n_users[20] > 20
 
 
-def test_picture_is_written(story, tmp_path):
+def test_the_picture_has_one_scale_and_whole_sentences(story, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("tacit.workflows.demo_plots.save_figure", lambda figure, path: drawn.append(figure))
     plot_people(tmp_path / "people.png", story.people)
-    assert (tmp_path / "people.png").read_bytes()[:4] == b"\x89PNG"
+    texts, *panels = drawn[0].axes
+    assert len(panels) == 3
+    assert len({panel.get_xlim() for panel in panels}) == 1
+    low, high = panels[0].get_xlim()
+    for person, panel in zip(story.people, panels, strict=True):
+        true = torch.tensor(person.true_scores)
+        marks = panel.lines[0].get_xdata()
+        assert all(low <= mark <= high for mark in marks)
+        assert {round(mark, 4) for mark in marks} <= {round(each, 4) for each in (true - true.mean()).tolist()}
+        liked = max(range(len(person.scores)), key=person.scores.__getitem__)
+        shown = [" ".join(text.get_text().split()) for text in texts.texts]
+        assert any(person.answers[liked].startswith(text.removesuffix(" ...")) for text in shown)
+    for text in texts.texts:
+        assert text.get_text().removesuffix(" ...").rstrip()[-1] in ".!?"
 
 
 @pytest.mark.slow
@@ -53,8 +69,16 @@ def test_the_verb_tells_the_whole_story(tmp_path, capfd):
     policy = results["policy"]
     assert [person["user_id"] for person in policy["people"]] == [person["user_id"] for person in results["people"]]
     assert len({person["answer"] for person in policy["people"]}) >= 2
-    for answer in (policy["base"], policy["stranger"], *(person["answer"] for person in policy["people"])):
-        assert answer.split()[0] in told
+    flat = " ".join(told.replace("│", " ").split())
+    answers = [policy["base"], policy["stranger"], *(person["answer"] for person in policy["people"])]
+    answers += [answer["response"] for answer in results["people"][0]["answers"]]
+    answers += [
+        choice[side]
+        for person in results["people"]
+        for choice in person["choices"][:2]
+        for side in ("chosen", "rejected")
+    ]
+    assert all(" ".join(answer.split()) in flat for answer in answers), "an answer is told in part"
     assert [point["mix"] for point in policy["continuum"]] == [number / 10 for number in range(11)]
     points = {(point["first"], point["second"]) for point in policy["continuum"]}
     # Twenty steps do not teach which end is better for whom.

@@ -17,12 +17,16 @@ from tacit.cli.synthetic import synthetic_table
 from tacit.files import fill_folder, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tacit.workflows.demo import Person, TextDemo
     from tacit.workflows.policy_demo import PolicyDemo
 
 __all__ = ["EXAMPLE", "demo"]
 
 EXAMPLE = "tacit demo --out demo/"
+CHOICES_TOLD = 2
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def demo(
@@ -73,7 +77,8 @@ def demo(
         synthetic_table(synthetic),
         "2. A world of answers in English: people differ in how they weigh length, warmth, hedging, humour, formality.",
         _text_table(story),
-        f'3. Three strangers, {CHOICES_SHOWN} choices each, and one new question: "{story.people[0].question}"',
+        f"3. Three strangers, {CHOICES_SHOWN} choices each, and the answers to one new question:",
+        _question(story.people),
         *(_person(person) for person in story.people),
         "4. The same question, answered by a language model of half a million weights that follows the same state;"
         f" for the three people, of {ANSWERS} answers the one that their own reward ranks first.",
@@ -98,29 +103,40 @@ def _text_table(story: "TextDemo") -> Table:
     return table
 
 
+def _question(people: "Sequence[Person]") -> Panel:
+    """The answers whose order the people are asked about, by letter."""
+    return _panel(
+        people[0].question, [f"{letter}: {said}" for letter, said in zip(_LETTERS, people[0].answers, strict=False)]
+    )
+
+
 def _person(person: "Person") -> Panel:
-    """Choices made, and the same answers in this person's order."""
-    lines = ["some of the choices it saw (+ chosen, - rejected):"]
-    for choice in person.choices[:3]:
-        lines += [f" + {_short(choice.responses[0])}", f" - {_short(choice.responses[1])}", ""]
-    order = sorted(range(len(person.answers)), key=lambda i: -person.scores[i])
-    true_order = sorted(range(len(person.answers)), key=lambda i: -person.true_scores[i])
-    lines.append("the answers in the order inferred (true place in brackets):")
-    lines += [f"{n + 1:2}. [{true_order.index(i) + 1}] {_short(person.answers[i])}" for n, i in enumerate(order)]
-    best = textwrap.fill(person.best(), 74, initial_indent=" ", subsequent_indent=" ")
-    lines += ["", "predicted favourite:", best]
-    return Panel("\n".join(lines), title=f"{person.user_id} {person.wants}", title_align="left", width=80)
+    """Choices made, and the answers in this person's order."""
+    said = []
+    for choice in person.choices[:CHOICES_TOLD]:
+        said += [f"chose: {choice.responses[0]}", f"rather than: {choice.responses[1]}"]
+    inferred, true = (_order(values) for values in (person.scores, person.true_scores))
+    said.append(f"the order inferred: {inferred}\nthe true order:     {true}")
+    said.append(f"predicted favourite, {inferred[0]}: {person.best()}")
+    return _panel(f"{person.user_id} {person.wants}", said)
+
+
+def _order(scores: "Sequence[float]") -> str:
+    """The answers' letters, best first."""
+    return " ".join(_LETTERS[i] for i in sorted(range(len(scores)), key=lambda i: -scores[i]))
 
 
 def _answers(policy: "PolicyDemo") -> list[Panel]:
     """What the base, a stranger and each person get."""
-    said = [("the base, before training", policy.base), ("somebody of whom nothing is known", policy.stranger)]
+    said = [("the base, before training", policy.base), ("a user without choices", policy.stranger)]
     said += [
         (f"{each.person.wants} (worth {each.unsteered:+.1f} nats before, {each.gold:+.1f} now)", each.answer)
         for each in policy.answered
     ]
-    return [Panel(textwrap.fill(text, 74), title=title, title_align="left", width=80) for title, text in said]
+    return [_panel(title, [text]) for title, text in said]
 
 
-def _short(text: str) -> str:
-    return textwrap.shorten(text, 66, placeholder=" ...")
+def _panel(title: str, texts: "Sequence[str]") -> Panel:
+    """A box of paragraphs, wrapped here because the console wraps nothing."""
+    wrapped = ("\n".join(textwrap.fill(line, 76) for line in text.splitlines()) for text in texts)
+    return Panel("\n\n".join(wrapped), title=title, title_align="left", width=80)

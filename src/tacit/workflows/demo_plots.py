@@ -1,10 +1,13 @@
 """The picture of three people: one question, the same answers, three orders."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from os import PathLike
 
 import torch
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from tacit.evaluation.canvas import GRID, INK, MUTED, STYLES, new_figure, plain_axes, save_figure
 from tacit.workflows.demo import Person
@@ -14,31 +17,63 @@ __all__ = ["plot_continuum", "plot_people"]
 
 
 def plot_people(path: str | PathLike[str], people: Sequence[Person]) -> None:
-    """Inferred reward of each answer (bars) beside the true one (marks), one panel a person, centred over answers."""
-    answers = people[0].answers
-    figure = new_figure(4.6 + 2.3 * len(people), 1.6 + 0.5 * len(answers))
-    place = torch.arange(len(answers)).numpy()
-    first = None
+    """Five answers in whole sentences; beside each its inferred (bar) and true reward (mark), one panel a person.
+
+    Rewards are centred over all of the person's answers, and one scale holds for all panels.
+    """
+    shown = _telling(people)
+    figure = new_figure(12.6, 1.7 + 1.05 * len(shown))
+    grid = figure.add_gridspec(1, 1 + len(people), width_ratios=[2.3, *(1 for _ in people)])
+    place = list(range(len(shown)))
+    first = texts = plain_axes(figure.add_subplot(grid[0]))
+    texts.set(xlim=(0, 1), xticks=[], yticks=[], ylim=(len(shown) - 0.5, -0.5))
+    texts.spines[:].set_visible(False)
+    for row, answer in enumerate(shown):
+        said = textwrap.fill(_sentences(people[0].answers[answer]), 76)
+        texts.text(0, row, said, fontsize=8.8, color=INK, va="center", linespacing=1.25)
     for column, person in enumerate(people):
-        axes = plain_axes(figure.add_subplot(1, len(people), column + 1, sharey=first))
-        first = first or axes
+        scale = None if first is texts else first
+        axes = plain_axes(figure.add_subplot(grid[1 + column], sharey=texts, sharex=scale))
+        first = axes if scale is None else first
         inferred, true = (torch.tensor(values) for values in (person.scores, person.true_scores))
-        colour = STYLES[column][0]
-        axes.barh(place, (inferred - inferred.mean()).numpy(), color=colour, alpha=0.75, height=0.62, label="inferred")
-        axes.plot((true - true.mean()).numpy(), place, "D", color=INK, markersize=4.5, linestyle="none", label="true")
+        bars, marks = ((each - each.mean())[shown].tolist() for each in (inferred, true))
+        axes.barh(place, bars, color=STYLES[column][0], alpha=0.75, height=0.5)
+        axes.plot(marks, place, "D", color=INK, markersize=5.5, linestyle="none")
         axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.grid(axis="x", color=GRID, linewidth=0.8)
-        axes.set_title("\n".join(textwrap.wrap(person.wants, 30)), loc="left", fontsize=9.5, color=INK)
+        axes.tick_params(left=False, labelleft=False)
+        axes.set_title("\n".join(textwrap.wrap(person.wants, 26)), loc="left", fontsize=10.5, color=INK)
         axes.set_xlabel("reward, nats", color=INK)
-        axes.tick_params(labelleft=column == 0)
-    assert first is not None
-    first.set_yticks(place, [textwrap.shorten(a, 44, placeholder=" ...") for a in answers])
-    first.invert_yaxis()
-    handles, labels = first.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=9, labelcolor=INK)
-    title = f'"{people[0].question}" The same answers, ranked for three strangers from ten choices each'
-    figure.suptitle("\n".join(textwrap.wrap(title, 95)), x=0.01, ha="left", fontsize=11, color=INK)
+    grey = [Patch(color=MUTED, alpha=0.75), Line2D([], [], marker="D", color=INK, markersize=5.5, linestyle="none")]
+    figure.legend(
+        grey, ["inferred from ten choices", "true"], loc="outside lower left", ncols=2, frameon=False, fontsize=9.5,
+        labelcolor=INK,
+    )  # fmt: skip
+    title = f'"{people[0].question}" The same answers, for three strangers'
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
     save_figure(figure, path)
+
+
+def _telling(people: Sequence[Person], count: int = 5) -> list[int]:
+    """The answers that somebody is thought to like most or least, in the first person's order."""
+    orders = [sorted(range(len(each.scores)), key=each.scores.__getitem__) for each in people]
+    found: dict[int, None] = {}
+    for place in range(len(orders[0])):
+        for order in orders:
+            found.update(dict.fromkeys((order[-1 - place], order[place])))
+    some = list(found)[:count]
+    return sorted(some, key=lambda answer: -people[0].scores[answer])
+
+
+def _sentences(text: str, most: int = 420) -> str:
+    """The whole sentences at a text's beginning that `most` characters hold, at least one."""
+    sentences = re.split(r"(?<=[.!?]) ", text)
+    kept = sentences[0]
+    for sentence in sentences[1:]:
+        if len(kept) + 1 + len(sentence) > most:
+            return f"{kept} ..."
+        kept = f"{kept} {sentence}"
+    return kept
 
 
 def plot_continuum(path: str | PathLike[str], policy: PolicyDemo) -> None:
