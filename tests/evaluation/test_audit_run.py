@@ -13,8 +13,8 @@ from audit_problems import QUICK, opposed, vectors_of
 from tacit.errors import ConfigError
 from tacit.evaluation.audit import Audit, Estimate, audit, check_settings, decide, plan_audit, write_audit
 from tacit.evaluation.audit.measuring import measure
+from tacit.evaluation.audit.report import because, headline, sentence, settle, warning
 from tacit.evaluation.audit.run import _people
-from tacit.evaluation.audit.story import because, headline, sentence, settle, warning
 from tacit.events import Event
 
 

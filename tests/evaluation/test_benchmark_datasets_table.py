@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from tacit.choices import Choice, ChoiceIndex, ChoiceTable, read_choices
 from tacit.errors import ChoiceError, ConfigError
-from tacit.evaluation.benchmark.datasets import task_from_table
-from tacit.evaluation.benchmark.datasets.parts import side_of_choices
-from tacit.evaluation.benchmark.datasets.table import within
+from tacit.evaluation.benchmark.from_table import task_from_table, within
+from tacit.evaluation.benchmark.task import side_of_choices
 
 
 def make(choices, seed=0, **settings):

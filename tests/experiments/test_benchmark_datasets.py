@@ -6,7 +6,7 @@ from dataset_sources import SOURCES, make
 
 from tacit.errors import ConfigError
 from tacit.evaluation.benchmark.datasets import DATASETS, Sources
-from tacit.evaluation.benchmark.datasets.parts import foreseen, side_of_choices
+from tacit.evaluation.benchmark.task import foreseen, side_of_choices
 from tacit_experiments.datasets.folds import FOLDS, divide_groups, divide_people
 
 KNOWN = "polis-seen"  # the one task whose asked groups others may have judged

@@ -3,7 +3,7 @@ import pytest
 import torch
 from dataset_sources import SOURCES, make
 
-from tacit.evaluation.benchmark.datasets.parts import side_of_choices
+from tacit.evaluation.benchmark.task import side_of_choices
 from tacit_experiments.datasets.polis import FOLDER, read_poll
 from tacit_experiments.datasets.summeval import RATINGS, read_summaries
 from tacit_experiments.datasets.surface import SURFACE, surface

@@ -3,7 +3,7 @@ import pytest
 import torch
 from dataset_sources import make
 
-from tacit.evaluation.benchmark.datasets.parts import side_of_choices
+from tacit.evaluation.benchmark.task import side_of_choices
 from tacit_experiments.datasets.drift import PERIOD, turn
 
 PARTS = ("train", "validation", "test")

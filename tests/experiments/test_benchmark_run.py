@@ -69,7 +69,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _find_caches() -> list[Any]:
-    from tacit.evaluation.benchmark.datasets.registry import find_dataset
+    from tacit.evaluation.benchmark.datasets import find_dataset
 
     return [find_dataset]
 

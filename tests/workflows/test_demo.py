@@ -5,7 +5,7 @@ import torch
 
 from tacit.cli import main
 from tacit.workflows.demo import CHOICES_SHOWN, text_demo
-from tacit.workflows.demo_plots import plot_people
+from tacit.workflows.plots import plot_people
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_evaluation_is_on_new_prompts_with_every_control(story):
 
 def test_the_picture_has_one_scale_and_whole_sentences(story, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("tacit.workflows.demo_plots.save_figure", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("tacit.workflows.plots.save_figure", lambda figure, path: drawn.append(figure))
     plot_people(tmp_path / "people.png", story.people)
     texts, *panels = drawn[0].axes
     assert len(panels) == 3

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from tacit.workflows.plots import plot_reward_curves, plot_synthetic_accuracy, reward_curves
 from tacit.workflows.synthetic import KS, synthetic_experiment
-from tacit.workflows.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy, reward_curves
 from tacit.worlds import bayes_optimal_accuracy
 
 

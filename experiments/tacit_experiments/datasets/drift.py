@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tacit.episodes.hashing import mix, step_generator
-from tacit.evaluation.benchmark.datasets.sources import Sources
+from tacit.evaluation.benchmark.datasets import Sources
 from tacit.evaluation.benchmark.task import Task
 from tacit.worlds.text import ATTRIBUTES, TextWorld, draw_directions
 from tacit_experiments.datasets.text import N_USERS, RESPONSES, People, Side, build_text_task

@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from tacit.episodes.hashing import mix, step_generator
-from tacit.evaluation.benchmark.datasets.parts import describe_parts, group_mask, pair_index
-from tacit.evaluation.benchmark.datasets.sources import Sources
-from tacit.evaluation.benchmark.task import Part, Task
+from tacit.evaluation.benchmark.datasets import Sources
+from tacit.evaluation.benchmark.task import Part, Task, describe_parts
 from tacit.likelihoods import btl
 from tacit.worlds.text import calibrate_scale
 from tacit_experiments.datasets.folds import Sides, divide_groups
+from tacit_experiments.datasets.pairs import group_mask, pair_index
 from tacit_experiments.datasets.surface import surface
 
 __all__ = ["FOLDER", "RATINGS", "RatedSummaries", "read_summaries", "summeval_task"]

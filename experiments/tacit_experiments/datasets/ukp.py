@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from tacit.choices import ChoiceIndex
-from tacit.evaluation.benchmark.datasets.parts import describe_parts, group_mask
-from tacit.evaluation.benchmark.datasets.sources import Sources
-from tacit.evaluation.benchmark.task import Part, Task
+from tacit.evaluation.benchmark.datasets import Sources
+from tacit.evaluation.benchmark.task import Part, Task, describe_parts
 from tacit_experiments.datasets.folds import divide_groups, divide_people
+from tacit_experiments.datasets.pairs import group_mask
 
 __all__ = ["FOLDER", "ukp_task"]
 

@@ -90,7 +90,7 @@ def _view(found: "Audit") -> list[Any]:
     """The verdict, what is wrong or missing, and the numbers by k."""
     from rich.table import Table
 
-    from tacit.evaluation.audit.story import points, sentence, settle, warning
+    from tacit.evaluation.audit.report import points, sentence, settle, warning
 
     table = Table(title="predicted right, %, by choices seen of a new user", title_justify="left")
     for name in ("choices", "users", "one model", "personalised", "gain, points"):

@@ -43,10 +43,9 @@ def demo(
     out = prepare_out(out, own="results.json", overwrite=overwrite)
     from tacit.evaluation import plot_accuracy, plot_reliability
     from tacit.workflows.demo import CHOICES_SHOWN, text_demo
-    from tacit.workflows.demo_plots import plot_continuum, plot_people
+    from tacit.workflows.plots import plot_continuum, plot_people, plot_reward_curves, plot_synthetic_accuracy
     from tacit.workflows.policy_demo import ANSWERS, policy_demo
     from tacit.workflows.synthetic import synthetic_experiment
-    from tacit.workflows.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
 
     with progress("demo") as report:
         synthetic = synthetic_experiment(

@@ -32,8 +32,8 @@ def synthetic(
 ) -> Result:
     """Train NP-BTL (predictive, deterministic, ELBO), BTL and DPL on the paper's 1-D task, beside the Bayes line."""
     out = prepare_out(out, own="results.json", overwrite=overwrite)
+    from tacit.workflows.plots import plot_reward_curves, plot_synthetic_accuracy
     from tacit.workflows.synthetic import synthetic_experiment
-    from tacit.workflows.synthetic_plots import plot_reward_curves, plot_synthetic_accuracy
 
     with progress("synthetic") as report:
         result = synthetic_experiment(range(seed, seed + seeds), steps=steps, on_event=report.event)
@@ -50,8 +50,8 @@ def synthetic_table(result: "SyntheticResult") -> "Table":
     """Accuracy by k in percent, the Bayes-optimal line first, seconds of training last."""
     from rich.table import Table
 
+    from tacit.workflows.plots import LABELS
     from tacit.workflows.synthetic import KS
-    from tacit.workflows.synthetic_plots import LABELS
 
     title = f"accuracy, %, on unseen pairs of unseen users; mean of {len(result.runs)} seed(s); s = seconds of training"
     table = Table(title=title, title_justify="left")

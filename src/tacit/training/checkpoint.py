@@ -1,10 +1,13 @@
-"""Checkpoints: everything the next step depends on, written atomically, read strictly, without pickle.
+"""Runs that can be killed: checkpoints, and the folder `<out>.partial` where a run lives until it is complete.
 
-Episodes and noise are functions of (seed, step), so weights, optimiser moments and a few counters are the whole state.
+A checkpoint is everything the next step depends on, written atomically, read strictly, without pickle. Episodes and
+noise are functions of (seed, step), so weights, optimiser moments and a few counters are the whole state.
 """
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tacit.errors import ModelFormatError
-from tacit.files import atomic_folder
+from tacit.errors import ConfigError, ModelFormatError, OutputError, TacitError
+from tacit.files import atomic_folder, first_process, only_writer, restore_folder
 
-__all__ = ["Progress", "another_run", "read_checkpoint", "read_progress", "write_checkpoint"]
+__all__ = ["Progress", "another_run", "read_checkpoint", "read_progress", "unfinished_run", "write_checkpoint"]
 
 FORMAT = 2
 SECONDS = 60.0
@@ -143,3 +146,39 @@ def _check_moments(moments: Mapping[int, Mapping[str, Tensor]], optimizer: torch
         own = parameters[index].shape if 0 <= index < len(parameters) else None
         if shapes != {"step": torch.Size(), "exp_avg": own, "exp_avg_sq": own}:
             raise ValueError(f"moments {sorted(shapes)} of parameter {index} do not fit the network")
+
+
+@contextmanager
+def unfinished_run(out: Path, *, own: str, overwrite: bool, is_part: Callable[[str], bool]) -> Iterator[Path]:
+    """Yield `<out>.partial`, kept for this run alone; it goes when the block ends, and stays where it is interrupted.
+
+    A `TacitError` in a run that began here removes it too: what stopped it would stop it again.
+
+    Args:
+        out: where the finished folder goes; the block writes it.
+        own: a file by which a finished folder is known.
+        overwrite: whether one may be replaced.
+        is_part: whether a name in `<out>.partial` is of such a run.
+
+    Raises:
+        OutputError: `out` is finished, or another run is writing it.
+        ConfigError: `<out>.partial` is taken by something else, or `out` has no name of its own.
+    """
+    if out.name in ("", ".."):
+        raise ConfigError(f"{out} has no name of its own; name a new folder")
+    partial = out.with_name(out.name + ".partial")
+    with only_writer(out):
+        restore_folder(out)
+        if (out / own).exists() and not overwrite:
+            raise OutputError(f"{out} holds a finished run; overwrite=True replaces it")
+        if partial.exists() and not (partial.is_dir() and all(is_part(path.name) for path in partial.iterdir())):
+            raise ConfigError(f"{partial}, where the unfinished run would live, holds something else; name another out")
+        begun = partial.exists()
+        try:
+            yield partial
+        except TacitError:
+            if not begun:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+        if first_process():
+            shutil.rmtree(partial, ignore_errors=True)

@@ -19,7 +19,7 @@ from tacit.policies import PolicyTrainingConfig, fit_policy, read_with_base
 from tacit.policies.pairs import tokenise
 from tacit.rewards.model import RewardModel
 from tacit.steering import PolicyConfig, SteerablePolicy
-from tacit.training.unfinished import unfinished_run
+from tacit.training.checkpoint import unfinished_run
 from tacit.workflows.reward import training_parts
 
 __all__ = ["train_policy"]

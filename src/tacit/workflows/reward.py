@@ -24,8 +24,8 @@ from tacit.rewards.embedder_reference import EmbedderReference
 from tacit.rewards.fit import fit_reward
 from tacit.rewards.model import RewardModel
 from tacit.rewards.seen import Seen
+from tacit.training.checkpoint import unfinished_run
 from tacit.training.config import TrainingConfig
-from tacit.training.unfinished import unfinished_run
 
 __all__ = ["MIN_USERS", "TrainedReward", "group_names", "plan_training", "train_reward", "training_parts"]
 

@@ -14,10 +14,9 @@ from markupsafe import Markup, escape
 
 from tacit.choices.conversation import prompt_text
 from tacit.evaluation.audit.minority import Moved
-from tacit.evaluation.audit.report import Audit
-from tacit.evaluation.audit.story import because, choices, headline, points, settle, warning
+from tacit.evaluation.audit.report import Audit, because, choices, headline, points, settle, warning
 from tacit.evaluation.audit.verdict import Estimate
-from tacit.evaluation.canvas import GRID, INK, MUTED, STYLES, new_figure, plain_axes, save_figure
+from tacit.evaluation.plots import GRID, INK, MUTED, STYLES, new_figure, plain_axes, save_figure
 from tacit.files import fill_folder, write_json, write_text
 
 __all__ = ["plot_gain", "write_audit"]

@@ -20,7 +20,7 @@ from tacit.evaluation.audit.measuring import METHODS, Trial, measure, pool
 from tacit.evaluation.audit.minority import find_minority
 from tacit.evaluation.audit.report import Audit
 from tacit.evaluation.audit.verdict import decide, supported_k
-from tacit.evaluation.benchmark.datasets.table import task_from_table
+from tacit.evaluation.benchmark.from_table import task_from_table
 from tacit.evaluation.benchmark.task import Part, Task
 from tacit.events import Event, Listener
 from tacit.rewards.config import RewardConfig

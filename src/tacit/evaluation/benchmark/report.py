@@ -10,7 +10,7 @@ from tacit.baselines.method import Kind
 from tacit.evaluation.benchmark.datasets import find_dataset
 from tacit.evaluation.benchmark.methods import find_method, in_table_order
 from tacit.evaluation.benchmark.results import DatasetResult, MethodResult
-from tacit.evaluation.canvas import GRID, INK, MUTED, STYLES, new_figure, plain_axes, save_figure
+from tacit.evaluation.plots import GRID, INK, MUTED, STYLES, new_figure, plain_axes, save_figure
 
 __all__ = ["plot_accuracy_by_k", "plot_cost", "to_markdown"]
 

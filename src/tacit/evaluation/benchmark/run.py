@@ -22,8 +22,8 @@ __all__ = ["Job", "code_hash", "data_hash", "measure_all", "task_of"]
 
 SOURCE = Path(__file__).resolve().parents[2]
 COUNTS = ("choices", "likelihoods", "worlds", "embedders", "episodes", "encoders", "objectives", "training", "rewards",
-          "baselines", "evaluation/benchmark/datasets")  # fmt: skip
-ALONE = ("evaluation/benchmark/cell.py", "evaluation/benchmark/methods.py", "evaluation/benchmark/task.py")
+          "baselines")  # fmt: skip
+ALONE = ("cell", "datasets", "from_table", "methods", "task")
 """The code a number depends on: change any of it and cells are measured again."""
 
 
@@ -47,7 +47,10 @@ class Job:
 def code_hash() -> str:
     """Of every source file that numbers depend on, the text world's topics among them."""
     files = [path for name in COUNTS for path in (SOURCE / name).rglob("*") if path.suffix in (".py", ".toml")]
-    files += [*(SOURCE / name for name in ALONE), *(SOURCE / "evaluation").glob("*.py")]
+    files += [
+        *(SOURCE / "evaluation" / "benchmark" / f"{name}.py" for name in ALONE),
+        *(SOURCE / "evaluation").glob("*.py"),
+    ]
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(files):
         digest.update(path.relative_to(SOURCE).as_posix().encode() + path.read_bytes())

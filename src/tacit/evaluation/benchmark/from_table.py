@@ -27,8 +27,7 @@ from torch import Tensor
 from tacit.choices import ChoiceIndex, ChoiceTable, item_key
 from tacit.episodes.hashing import mix
 from tacit.errors import ChoiceError, ConfigError
-from tacit.evaluation.benchmark.datasets.parts import asked_users, describe_parts
-from tacit.evaluation.benchmark.task import Part, Task
+from tacit.evaluation.benchmark.task import Part, Task, asked_users, describe_parts
 
 __all__ = ["PARTS", "task_from_table", "within"]
 
