@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -59,6 +60,13 @@ LOGS: dict[str, tuple[list[Row], list[Choice]]] = {
                 (("No.", "Yes."), (0, 0)), (("No.", "Yes."), (0, 0)),
             )
         ],
+    ),
+    "arena-answers": (
+        [
+            {"winner": winner, "judge": "u", "prompt": "Tea?", "response_a": "No.", "response_b": said(YES)}
+            for winner in ("model_b", "both_bad")
+        ],
+        [PAIR, Choice("u", "Tea?", ("No.", "Yes."), (0, 0))],
     ),
     "openai": (
         [
@@ -221,6 +229,86 @@ def test_a_field_of_any_length(tmp_path: Path) -> None:
     assert len(read_choices(path)[0].responses[0]) == 300_000
 
 
+@pytest.mark.parametrize(
+    ("start", "more"), [("\n\n", ""), ("sep=;\n", ""), ("", ";;"), (" ;", "; ")], ids=["blank", "sep", "empty", "index"]
+)
+def test_what_spreadsheets_add_around_a_table(start: str, more: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    front = ";" if start == " ;" else ""
+    lines = ["user_id;prompt;chosen;rejected", "u;Tea?;Yes.;No."]
+    path.write_text(start.removesuffix(" ;") + "".join(f"{front}{line}{more}\n" for line in lines))
+    assert list(read_choices(path)) == [PAIR]
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (b"user_id:prompt:chosen:rejected\nu:p:a:b\n", "has one column, 'user_id:prompt:.*divide columns by"),
+        ("user_id,prompt,chosen,rejected\nu,p,a,b\n".encode("utf-16-le"), "is UTF-16 text; save it as UTF-8"),
+        (b"user_id,prompt,chosen,chosen,rejected\nu,p,a,a,b\n", "two columns named 'chosen'"),
+        (b"\n\n", "no header row"),
+        (b"\n\nuser_id,prompt,chosen,rejected\nu,p,a\n", "row 4: 3 fields where the header has 4"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_why(text: bytes, cause: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(text)
+    with pytest.raises(ChoiceError, match=cause) as error:
+        read_choices(path)
+    assert "\n" not in str(error.value)
+
+
+def test_one_object_over_several_lines_is_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(LOGS["tacit"][0][0], indent=2))
+    assert list(read_choices(path)) == [PAIR]
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(ChoiceError, match=r"not valid JSON: Extra data at line 6; .*one object per line"):
+        read_choices(path)
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n"])
+@pytest.mark.parametrize("start", ["", "\n", "\n\n"])
+def test_transcripts_with_any_start_and_line_ends(start: str, end: str) -> None:
+    row = {"user_id": "u", "chosen": f"{start}Human: Tea?{end}Assistant: Yes."}
+    assert list(read_choices([row | {"rejected": row["chosen"].replace("Yes", "No")}])) == [PAIR]
+
+
+@pytest.mark.parametrize("role", ["tool", "function_call", "observation", "ipython"])
+def test_tool_turns_are_refused_under_every_name(role: str) -> None:
+    row = LOGS["sharegpt"][0][0]
+    with pytest.raises(
+        ChoiceError, match="row 1: conversations has a message with tool calls, which are not supported"
+    ):
+        read_choices([row | {"conversations": [*row["conversations"], {"from": role, "value": "{}"}]}])
+
+
+@pytest.mark.parametrize("user", [float("inf"), 7.5, True, ["u"]])
+def test_users_that_are_no_name_are_refused(user: object) -> None:
+    with pytest.raises(ChoiceError, match=r"row 1: user_id is .*, expected text or a whole number"):
+        read_choices([LOGS["tacit"][0][0] | {"user_id": user}])
+
+
+@pytest.mark.parametrize("user", [7, 7.0, np.int64(7), np.float64(7), 10**30])
+def test_whole_numbers_name_users(user: Any) -> None:
+    rows = [LOGS["tacit"][0][0] | {"user_id": each} for each in (user, "v")]  # mixed: cell by cell
+    assert [choice.user_id for choice in read_choices(rows)] == [str(int(user)), "v"]
+
+
+def test_arrays_inside_rows_are_lists() -> None:
+    chosen, rejected = (np.array(said(ASK, answer), dtype=object) for answer in (YES, NO))
+    row = {"user_id": "u", "prompt": "Tea?", "chosen": chosen, "rejected": rejected, "timestamp": float("nan")}
+    assert list(read_choices([row])) == [PAIR]
+
+
+def test_frames_that_are_no_table_are_refused() -> None:
+    frame = pd.DataFrame(LOGS["tacit"][0])
+    with pytest.raises(ChoiceError, match="a Series is one column; expected a frame"):
+        read_choices(frame["chosen"])
+    with pytest.raises(ChoiceError, match="two columns named 'user_id'"):
+        read_choices(pd.concat([frame, frame], axis=1))
+
+
 def test_messages_in_a_spreadsheet_are_json(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     with path.open("w", newline="") as file:
@@ -263,6 +351,7 @@ def test_frames_with_mixed_cells_and_numeric_users() -> None:
         (pa.array([1714557600, 1], pa.timestamp("s")), [1714557600.0, 1.0]),
         (pa.array([19844, 0], pa.date32()), [1714521600.0, 0.0]),
         ([1.5, 2.5], [1.5, 2.5]),
+        (["2024-05-01 10:00:00 UTC", "2024-05-01 10:00:01.5+00"], [1714557600.0, 1714557601.5]),
     ],
 )
 def test_times_of_every_kind(cells: Any, seconds: list[float]) -> None:

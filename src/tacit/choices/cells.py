@@ -82,6 +82,7 @@ class Cells:
         cells = _python(self.columns.get(name, [None] * len(self.ok)))
         if self._spelled:
             return [_parsed(cell) for cell in cells]
+        cells = [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in cells]
         return [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells]
 
     def booleans(self, name: str) -> NDArray[np.bool_]:
@@ -195,7 +196,8 @@ def _text_or_cause(cell: Any, name: str, numbers: bool) -> tuple[str | None, str
         return cell, None
     if isinstance(cell, float) and math.isnan(cell):
         return None, f"{name} is NaN"
-    if numbers and isinstance(cell, int | float) and not isinstance(cell, bool) and cell == int(cell):
+    whole = isinstance(cell, int | np.integer) or (isinstance(cell, float) and cell.is_integer())
+    if numbers and whole and not isinstance(cell, bool):
         return str(int(cell)), None  # 7.0 is what pandas makes of 7 in a column with gaps
     return None, f"{name} is {_show(cell)}, expected {'text or a whole number' if numbers else 'text'}"
 

@@ -26,6 +26,7 @@ Said = "str | Sequence[Mapping[str, Any]] | Mapping[str, Any] | Conversation"
 """What a caller may give as a prompt or an answer."""
 
 _MARK = "\x1e"
+_TOOLS = ("tool", "function", "function_call", "observation", "ipython")
 _ROLES = {"human": "user", "prompter": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant",
           "model": "assistant", "developer": "system"}  # fmt: skip
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -129,7 +130,7 @@ def _message(said: Any) -> Message:
         raise ChoiceError(f"holds {_shown(said)}, expected messages with 'role' and 'content'")
     role = said.get("role") or said.get("from")
     content = said["content"] if said.get("content") is not None else said.get("value")
-    if said.get("tool_calls") or said.get("function_call") or role in ("tool", "function"):
+    if said.get("tool_calls") or said.get("function_call") or role in _TOOLS:
         raise ChoiceError("has a message with tool calls, which are not supported; leave them out")
     if not isinstance(role, str) or not role.strip():
         raise ChoiceError("has a message without a 'role'")

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -98,6 +99,7 @@ def _file_rows(path: Path, wanted: Wanted) -> Iterator[RawRows]:
     suffix = path.name.lower().removesuffix(".gz")
     readers: dict[str, Callable[[str, IO[str], Wanted], Iterator[RawRows]]] = {
         ".jsonl": _json_rows,
+        ".ndjson": _json_rows,
         ".json": _json_rows,
         ".csv": _csv_rows,
         ".tsv": _csv_rows,
@@ -137,10 +139,10 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
 
 
 def _json_rows(name: str, file: IO[str], wanted: Wanted) -> Iterator[RawRows]:
-    """JSON Lines, numbered by line, or one JSON array, numbered by element."""
+    """JSON Lines, numbered by line, or one JSON array or object over several lines, numbered by element."""
     first = next((line for line in file if line.strip()), "")
     file.seek(0)
-    if not first.lstrip().startswith("["):
+    if not first.lstrip().startswith("[") and first.strip() != "{":
         yield from _object_rows(((n, text) for n, text in enumerate(file, start=1) if text.strip()), wanted, lines=True)
         return
     try:
@@ -148,7 +150,7 @@ def _json_rows(name: str, file: IO[str], wanted: Wanted) -> Iterator[RawRows]:
     except (ValueError, RecursionError) as error:
         where = f": {error.msg} at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise ChoiceError(f"{name} is not valid JSON{where}; correct it, or write one object per line") from None
-    yield from _object_rows(enumerate(rows, start=1), wanted)
+    yield from _object_rows(enumerate(rows if isinstance(rows, list) else [rows], start=1), wanted)
 
 
 def _object_rows(numbered: Iterable[tuple[int, Any]], wanted: Wanted, *, lines: bool = False) -> Iterator[RawRows]:
@@ -198,17 +200,25 @@ def _from_objects(line: list[int], rows: list[dict[str, Any]], bad: list[tuple[i
 
 
 def _csv_rows(name: str, file: IO[str], wanted: Wanted) -> Iterator[RawRows]:
-    """The delimiter is the one that divides the first line most."""
+    """The delimiter is the one that divides the header most; lines before it are blank, or a spreadsheet's `sep=;`."""
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default of 131 072 characters is less than a long answer
-    first = file.readline()
-    file.seek(0)
-    reader = csv.reader(file, strict=True, delimiter=max(_DELIMITERS, key=first.count))
-    number, line, rows, bad = 1, [], [], []
+    number, first = 1, file.readline()
+    while first and (not first.strip() or first.startswith("sep=")):
+        number, first = number + 1, file.readline()
+    if not first:
+        raise ChoiceError(f"{name} has no header row; expected the column names in its first row")
+    if "\0" in first:
+        raise ChoiceError(f"{name} is UTF-16 text; save it as UTF-8")
+    reader = csv.reader(chain([first], file), strict=True, delimiter=max(_DELIMITERS, key=first.count))
+    line, rows, bad = [], [], []
     try:
         header = [field.strip() for field in next(reader)]
     except (StopIteration, csv.Error):
         raise ChoiceError(f"{name} has no header row; expected the column names in its first row") from None
-    _check_distinct(name, header)
+    if len(header) < 2 and re.search(r"\w[^\w\s-]\w", first):  # names divided by a mark that is none of ours
+        raise ChoiceError(f"{name} has one column, {ascii(header[:1])[1:-1][:60]}; divide columns by , ; | or tab")
+    read = set(wanted(tuple(header)))
+    _check_distinct(name, [column for column in header if column in read])
     while True:
         number += 1
         try:
@@ -278,6 +288,11 @@ def _frame_rows(frame: Any, wanted: Wanted) -> Iterator[RawRows]:
     try:
         table = pa.table(frame) if hasattr(frame, "__arrow_c_stream__") else pa.Table.from_pandas(frame)
     except (pa.ArrowException, TypeError, ValueError):  # a column that mixes types, such as texts with messages
+        if not hasattr(frame, "columns"):
+            raise ChoiceError(
+                f"a {type(frame).__name__} is one column; expected a frame of one row per choice"
+            ) from None
+        _check_distinct("table", map(str, frame.columns))
         records = frame.astype(object).where(frame.notna(), None).to_dict("records")
         yield from _object_rows(enumerate(records, start=1), wanted)
         return

@@ -57,7 +57,9 @@ def epoch_unit(numbers: NDArray[np.float64]) -> Unit:
 
 
 def _is_missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, str) and not cell.strip()) or type(cell).__name__ == "NaTType"
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or type(cell).__name__ == "NaTType" or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _read(cell: Any) -> tuple[float, bool] | None:
@@ -71,7 +73,7 @@ def _read(cell: Any) -> tuple[float, bool] | None:
         except ValueError:
             pass
         try:
-            cell = dt.datetime.fromisoformat(cell.strip())
+            cell = dt.datetime.fromisoformat(cell.strip().removesuffix(" UTC"))
         except ValueError:
             return None
     if isinstance(cell, dt.datetime):

@@ -1,15 +1,16 @@
 """Arena votes: two models answer, a person says which is better (Chiang et al., 2024, arXiv 2403.04132)."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tacit.choices.conversation import Conversation, Message
+from tacit.choices.conversation import Conversation, Message, parse_answer
 from tacit.choices.formats.log_format import LogFormat, Row, formats
 from tacit.errors import ChoiceError
 
-__all__ = ["ArenaVotes"]
+__all__ = ["ArenaAnswers", "ArenaVotes"]
 
-_WINNERS = {"model_a": "a", "a": "a", "model_b": "b", "b": "b", "tie": "tie", "tie (bothbad)": "tie", "bothbad": "tie"}
+_WINNERS = {"modela": "a", "a": "a", "modelb": "b", "b": "b", "tie": "tie", "tiebothbad": "tie", "bothbad": "tie"}
 _VOTERS = ("user_id", "judge", "judge_hash")
 
 
@@ -26,7 +27,7 @@ class ArenaVotes(LogFormat):
 
     def rows(self, row: Row) -> Iterable[Row]:
         """One pair or tie."""
-        winner = _WINNERS.get(str(row["winner"]).strip().lower())
+        winner = _WINNERS.get(re.sub("[^a-z]", "", str(row["winner"]).lower()))
         if winner is None:
             raise ChoiceError(f"winner is {row['winner']!r}, expected model_a, model_b, tie or tie (bothbad)")
         prompt, a, b = _first_difference(_messages(row, "conversation_a"), _messages(row, "conversation_b"))
@@ -37,6 +38,28 @@ class ArenaVotes(LogFormat):
             "timestamp": row.get("tstamp") if row.get("timestamp") is None else row["timestamp"],
             "weight": row.get("weight"), "split": row.get("split"),
         }  # fmt: skip
+
+
+@formats.register("arena-answers")
+class ArenaAnswers(ArenaVotes):
+    """Votes with one `prompt` and two answers, `response_a` and `response_b`, in place of two conversations."""
+
+    about = "arena votes on answers"
+    needs = ("winner", "prompt", "response_a", "response_b")
+
+    def rows(self, row: Row) -> Iterable[Row]:
+        """One pair or tie."""
+        yield from super().rows({**row, **{f"conversation_{side}": _asked(row, side) for side in "ab"}})
+
+
+def _asked(row: Row, side: str) -> list[dict[str, str]]:
+    name = "prompt"
+    try:
+        asked = Conversation.parse(row[name]).to_openai()
+        name = f"response_{side}"
+        return [*asked, {"role": "assistant", "content": parse_answer(row[name])}]
+    except ChoiceError as error:
+        raise ChoiceError(f"{name} {error}") from None
 
 
 def _messages(row: Row, name: str) -> tuple[Message, ...]:

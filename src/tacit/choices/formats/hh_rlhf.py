@@ -8,7 +8,7 @@ from tacit.errors import ChoiceError
 
 __all__ = ["HHTranscripts"]
 
-_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant|System): ?")
+_TURN = re.compile(r"(?:\A\s*|(?:\r?\n){2})(Human|Assistant|System): ?")
 _ROLES = {"Human": "user", "Assistant": "assistant", "System": "system"}
 
 
