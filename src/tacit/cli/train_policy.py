@@ -8,7 +8,7 @@ import typer
 from pydantic import BaseModel, ConfigDict
 
 from tacit.cli._config import ConfigFile, PrintConfig, Settings, config_result, read_config
-from tacit.cli._options import Device, Precision, SeedOverride, find_model
+from tacit.cli._options import Device, LateData, Precision, SeedOverride, find_model
 from tacit.cli._paths import Overwrite, prepare_out
 from tacit.cli._progress import progress
 from tacit.cli._result import Result
@@ -35,9 +35,7 @@ class TrainPolicyConfig(BaseModel):
 
 
 def train_policy(
-    data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="Preferences: .jsonl, .csv, .parquet or hf://owner/name.")
-    ] = None,
+    data: LateData = None,
     base: Annotated[
         str | None, typer.Option("--base", metavar="MODEL", help="A causal language model: a path or a hub name.")
     ] = None,
