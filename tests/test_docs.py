@@ -29,7 +29,7 @@ def run_snippets(page: str) -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("page", ["quickstart.md", "your-data.md", "concepts.md"])
+@pytest.mark.parametrize("page", ["quickstart.md", "your-data.md", "concepts.md", "api.md"])
 def test_the_python_of_a_page_runs(page: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run_snippets(page)
