@@ -5,6 +5,9 @@ from importlib.metadata import version as installed
 
 from sphinx.application import Sphinx
 
+import tacit.evaluation.benchmark.from_table
+import tacit.workflows  # noqa: F401 - pydantic models fail to build under the TYPE_CHECKING that autodoc sets
+
 project = "tacit"
 author = project_copyright = "The tacit authors"
 version = release = installed("tacit")
